@@ -1,0 +1,114 @@
+/* Clone, Release and what stage 1 does in between for stage 2. */
+#include "init.h"
+
+struct pollfd {
+    int fd;
+    short events, revents;
+};
+enum { POLL_IN = 1, CLONE_SHARE_FILES = 0x400 };
+
+/* Stage 2: go on when stage 1 says so; end when stage 1 ended without saying so. The write end
+ * of the pipe is in our own table too, so its closing could not be seen: hence the pidfd. */
+static void wait_for_release(void)
+{
+    struct pollfd wait[2] = {{go_pipe[0], POLL_IN, 0}, {stage1_pidfd, POLL_IN, 0}};
+    while (syscall5(__NR_ppoll, wait, 2, 0, 0, 8) == -EINTR)
+        ;
+    if (!(wait[0].revents & POLL_IN))
+        exit_group(125);
+    close_fd(go_pipe[0]);
+    close_fd(go_pipe[1]);
+    close_fd(stage1_pidfd);
+}
+
+static long clone_legacy(uint64_t flags)
+{
+#if defined(__x86_64__)
+    return syscall5(__NR_clone, flags, 0, 0, 0, 0);
+#else
+    return syscall5(__NR_clone, flags, 0, 0, 0, 0);
+#endif
+}
+
+int do_clone(const struct op_clone *op)
+{
+    TRY(0, stage1_pidfd = (int)syscall2(__NR_pidfd_open, syscall0(__NR_getpid), 0));
+    TRY(1, syscall2(__NR_pipe2, go_pipe, O_CLOEXEC));
+    uint64_t flags = op->namespaces | CLONE_SHARE_FILES | (op->adopt ? CLONE_PARENT : 0);
+    uint64_t signal = op->adopt ? 0 : 17 /* SIGCHLD */;
+    if (op->legacy) {
+        step = 3;
+        child_pid = clone_legacy(flags | signal);
+    } else {
+        step = 2;
+        struct clone_args arguments = {.flags = flags, .exit_signal = signal};
+        if (op->cgroup >= 0) {
+            arguments.flags |= CLONE_INTO_CGROUP;
+            arguments.cgroup = (uint64_t)slot_fd(op->cgroup);
+        }
+        child_pid = syscall2(__NR_clone3, &arguments, sizeof arguments);
+    }
+    if (child_pid < 0)
+        return (int)child_pid;
+    if (child_pid == 0) {
+        in_container = 1;
+        wait_for_release();
+        return 0;
+    }
+    report(REPORT_PID, 0, 0, child_pid);
+    return 0;
+}
+
+int do_await_parent(const struct op_await_parent *op)
+{
+    (void)op;
+    char answer;
+    report(REPORT_READY, 0, 0, child_pid);
+    step = 1;
+    for (;;) {
+        long got = syscall3(__NR_read, REPLY_FD, &answer, 1);
+        if (got == 1)
+            return 0;
+        if (got != -EINTR)
+            return got ? (int)got : -EPIPE;
+    }
+}
+
+int do_release(const struct op_release *op)
+{
+    (void)op;
+    TRY(0, write_all(go_pipe[1], "", 1));
+    return 0;
+}
+
+int do_id_map(const struct op_id_map *op)
+{
+    char path[64];
+    int fd = proc_path(path, child_pid, op->file);
+    TRY(0, fd = (int)syscall4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0));
+    step = 1;
+    long wrote = syscall3(__NR_write, fd, op->content, strlen(op->content));
+    close_fd(fd);
+    return wrote < 0 ? (int)wrote : 0;
+}
+
+int do_user_namespace(const struct op_user_namespace *op)
+{
+    char path[64];
+    int fd = proc_path(path, child_pid, "ns/user");
+    TRY(0, fd = (int)syscall4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
+    slot_set(op->slot, fd);
+    return 0;
+}
+
+int do_join_cgroup(const struct op_join_cgroup *op)
+{
+    TRY(0, write_all(slot_fd(op->tasks), "0", 1));
+    return 0;
+}
+
+int do_unshare(const struct op_unshare *op)
+{
+    TRY(0, syscall1(__NR_unshare, op->namespaces));
+    return 0;
+}

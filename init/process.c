@@ -1,0 +1,265 @@
+/* What the process itself is: ids, capabilities, limits, signals; and its execve. */
+#include "init.h"
+
+enum {
+    PR_PDEATHSIG = 1, PR_DUMPABLE = 4, PR_KEEPCAPS = 8, PR_CAPBSET_DROP_ = 24,
+    PR_NNP = 38, PR_AMBIENT = 47, AMBIENT_RAISE = 2, AMBIENT_CLEAR = 4, LAST_CAPABILITY = 63,
+};
+
+#define prctl(option, value) syscall5(__NR_prctl, option, value, 0, 0, 0)
+
+int do_hostname(const struct op_hostname *op)
+{
+    TRY(0, syscall2(__NR_sethostname, op->name, strlen(op->name)));
+    return 0;
+}
+
+int do_domainname(const struct op_domainname *op)
+{
+    TRY(0, syscall2(__NR_setdomainname, op->name, strlen(op->name)));
+    return 0;
+}
+
+/* struct ifreq: the name, then the flags. */
+struct interface_flags {
+    char name[16];
+    short flags;
+    char rest[22];
+};
+
+int do_loopback(const struct op_loopback *op)
+{
+    (void)op;
+    struct interface_flags request = {.name = "lo"};
+    int fd;
+    TRY(0, fd = (int)syscall3(__NR_socket, 2 /* AF_INET */, 2 | O_CLOEXEC /* SOCK_DGRAM */, 0));
+    step = 1;
+    long result = syscall3(__NR_ioctl, fd, 0x8913 /* SIOCGIFFLAGS */, &request);
+    if (result >= 0) {
+        request.flags |= 1 /* IFF_UP */;
+        step = 2;
+        result = syscall3(__NR_ioctl, fd, 0x8914 /* SIOCSIFFLAGS */, &request);
+    }
+    close_fd(fd);
+    return (int)result;
+}
+
+/* Beneath our own detached procfs, so that nothing in the container can stand in its way. */
+int do_write_proc(const struct op_write_proc *op)
+{
+    int base = slot_fd(op->proc), fd;
+    char path[64];
+    if (op->own) {
+        proc_path(path, syscall0(__NR_getpid), "");
+        TRY(0, base = openat2(base, path + 6, O_PATH | O_DIRECTORY,
+                              RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS));
+    }
+    step = 0;
+    fd = openat2(base, op->path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
+    if (op->own)
+        close_fd(base);
+    if (fd < 0)
+        return fd;
+    step = 1;
+    long wrote = syscall3(__NR_write, fd, op->content, strlen(op->content));
+    close_fd(fd);
+    return wrote < 0 ? (int)wrote : 0;
+}
+
+int do_keyring(const struct op_keyring *op)
+{
+    (void)op;
+    TRY(0, syscall2(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, "kokon"));
+    return 0;
+}
+
+int do_session(const struct op_session *op)
+{
+    (void)op;
+    TRY(0, syscall0(__NR_setsid));
+    return 0;
+}
+
+/* struct sigaction of the kernel; all zero is SIG_DFL. */
+struct signal_action {
+    unsigned long handler, flags, restorer, mask;
+};
+
+int do_signals(const struct op_signals *op)
+{
+    (void)op;
+    struct signal_action none = {0};
+    uint64_t empty = 0;
+    step = 0;
+    for (int signal = 1; signal <= 64; signal++)
+        if (signal != 9 && signal != 19)
+            syscall4(__NR_rt_sigaction, signal, &none, 0, 8);
+    TRY(1, syscall4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &empty, 0, 8));
+    return 0;
+}
+
+/* In a new pid namespace getppid() is 0, so a caller that died before the prctl is seen by its
+ * end of the report: nobody holds it any more. */
+int do_parent_death(const struct op_parent_death *op)
+{
+    struct { int fd; short events, revents; } end = {REPORT_FD, 0, 0};
+    struct { long seconds, nanoseconds; } now = {0, 0};
+    TRY(0, prctl(PR_PDEATHSIG, op->signal));
+    TRY(1, syscall5(__NR_ppoll, &end, 1, &now, 0, 8));
+    if (end.revents)
+        exit_group(125);
+    return 0;
+}
+
+int do_dumpable(const struct op_dumpable *op)
+{
+    TRY(0, prctl(PR_DUMPABLE, op->value));
+    return 0;
+}
+
+int do_resource_limit(const struct op_resource_limit *op)
+{
+    uint64_t limit[2] = {op->soft, op->hard};
+    TRY(0, syscall4(__NR_prlimit64, 0, op->resource, limit, 0));
+    return 0;
+}
+
+int do_umask(const struct op_umask *op)
+{
+    syscall1(__NR_umask, op->mask);
+    return 0;
+}
+
+int do_groups(const struct op_groups *op)
+{
+    TRY(0, syscall2(__NR_setgroups, op->groups_size / 4, op->groups));
+    return 0;
+}
+
+int do_bounding_set(const struct op_bounding_set *op)
+{
+    step = 0;
+    for (int number = 0; number <= LAST_CAPABILITY; number++) {
+        if (op->mask >> number & 1)
+            continue;
+        long result = prctl(PR_CAPBSET_DROP_, number);
+        if (result == -EINVAL)
+            break; /* past the kernel's last capability */
+        if (result < 0)
+            return (int)result;
+    }
+    return 0;
+}
+
+int do_user(const struct op_user *op)
+{
+    if (op->keep)
+        TRY(0, prctl(PR_KEEPCAPS, 1));
+    TRY(1, syscall3(__NR_setresgid, op->gid, op->gid, op->gid));
+    TRY(2, syscall3(__NR_setresuid, op->uid, op->uid, op->uid));
+    if (op->keep)
+        TRY(3, prctl(PR_KEEPCAPS, 0));
+    return 0;
+}
+
+int do_capabilities(const struct op_capabilities *op)
+{
+    struct { uint32_t version; int pid; } header = {0x20080522, 0};
+    struct { uint32_t effective, permitted, inheritable; } sets[2];
+    for (int half = 0; half < 2; half++) {
+        sets[half].effective = (uint32_t)(op->effective >> 32 * half);
+        sets[half].permitted = (uint32_t)(op->permitted >> 32 * half);
+        sets[half].inheritable = (uint32_t)(op->inheritable >> 32 * half);
+    }
+    TRY(0, syscall2(__NR_capset, &header, sets));
+    return 0;
+}
+
+int do_ambient(const struct op_ambient *op)
+{
+    TRY(0, prctl(PR_AMBIENT, AMBIENT_CLEAR));
+    for (int number = 0; number <= LAST_CAPABILITY; number++)
+        if (op->mask >> number & 1)
+            TRY(1, syscall5(__NR_prctl, PR_AMBIENT, AMBIENT_RAISE, number, 0, 0));
+    return 0;
+}
+
+int do_no_new_privileges(const struct op_no_new_privileges *op)
+{
+    (void)op;
+    TRY(0, prctl(PR_NNP, 1));
+    return 0;
+}
+
+int do_seccomp(const struct op_seccomp *op)
+{
+    struct { uint16_t length; const void *filter; } program = {
+        (uint16_t)(op->program_size / 8), op->program};
+    if (op->program_size / 8 > 4096)
+        return -EINVAL;
+    TRY(0, syscall3(__NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, op->flags, &program));
+    return 0;
+}
+
+int do_close_descriptors(const struct op_close_descriptors *op)
+{
+    (void)op;
+    TRY(0, syscall3(__NR_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
+    return 0;
+}
+
+/* Process 1: reaps whatever ends, forwards signals to the program, ends with it. */
+static __attribute__((noreturn)) void reap(long program, const uint64_t *all)
+{
+    syscall3(__NR_close_range, 0, REPORT_FD - 1, 0);
+    for (;;) {
+        int status;
+        long ended = syscall4(__NR_wait4, -1, &status, 1 /* WNOHANG */, 0);
+        if (ended == program) {
+            report(REPORT_STATUS, 0, 0, status);
+            exit_group(status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
+        }
+        if (ended > 0)
+            continue;
+        long signal = syscall4(__NR_rt_sigtimedwait, all, 0, 0, 8);
+        if (signal > 0 && signal != 17 /* SIGCHLD */)
+            syscall2(__NR_kill, program, signal);
+    }
+}
+
+int do_reap(const struct op_reap *op)
+{
+    (void)op;
+    uint64_t all = ~0ULL, before;
+    TRY(0, syscall4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &before, 8));
+    step = 1;
+    /* CLONE_VFORK: we go on when the program runs, and may say so. */
+    long program = syscall5(__NR_clone, CLONE_VFORK | 17 /* SIGCHLD */, 0, 0, 0, 0);
+    if (program < 0)
+        return (int)program;
+    if (program == 0) {
+        syscall4(__NR_rt_sigprocmask, 2, &before, 0, 8);
+        return 0;
+    }
+    report(REPORT_STARTED, 0, 0, program);
+    reap(program, &all);
+}
+
+/* The step says which path was tried last (times two), and whether a file was there (plus one):
+ * ENOENT for a file that exists means that its interpreter is missing. */
+int do_execute(const struct op_execute *op)
+{
+    int found = -ENOENT;
+    char status[512];
+    for (int i = 0; op->paths[i]; i++) {
+        long result = syscall3(__NR_execve, op->paths[i], op->arguments, op->environment);
+        int exists = !syscall4(__NR_newfstatat, AT_FDCWD, op->paths[i], status, 0);
+        if ((result == -ENOENT && !exists) || result == -ENOTDIR)
+            continue;
+        step = 2 * i + exists;
+        found = (int)result;
+        if (result != -EACCES)
+            break;
+    }
+    return found;
+}

@@ -1,0 +1,56 @@
+/* A terminal of the container's own devpts; its master goes to kokon. */
+#include "init.h"
+
+struct message {
+    void *name;
+    uint64_t name_length;
+    void *parts;
+    uint64_t part_count;
+    void *control;
+    uint64_t control_length;
+    int flags;
+};
+
+/* The report REPORT_TERMINAL with one descriptor beside it (SCM_RIGHTS, unix(7)). */
+static long send_descriptor(int fd)
+{
+    struct report record = {REPORT_TERMINAL, 0, 0, 0, 0};
+    struct { void *base; uint64_t length; } part = {&record, sizeof record};
+    struct { uint64_t length; int level, type, fd, padding; } control = {
+        20, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, fd, 0};
+    struct message message = {0, 0, &part, 1, &control, sizeof control, 0};
+    return syscall3(__NR_sendmsg, REPORT_FD, &message, 0);
+}
+
+int do_terminal(const struct op_terminal *op)
+{
+    int unlocked = 0, master;
+    unsigned short size[4] = {(unsigned short)op->rows, (unsigned short)op->columns, 0, 0};
+    /* The instance's own ptmx by its descriptor, whatever the image's /dev says (row M6). */
+    TRY(0, master = openat2(slot_fd(op->root), "ptmx", O_RDWR | O_NOCTTY,
+                            RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
+    TRY(1, syscall3(__NR_ioctl, master, 0x40045431 /* TIOCSPTLCK */, &unlocked));
+    int peer;
+    TRY(2, peer = (int)syscall3(__NR_ioctl, master, 0x5441 /* TIOCGPTPEER */,
+                                O_RDWR | O_NOCTTY | O_CLOEXEC));
+    slot_set(op->slot, peer);
+    if (op->rows)
+        TRY(3, syscall3(__NR_ioctl, master, 0x5414 /* TIOCSWINSZ */, size));
+    TRY(4, send_descriptor(master));
+    close_fd(master);
+    return 0;
+}
+
+int do_standard_streams(const struct op_standard_streams *op)
+{
+    for (int fd = 0; fd < 3; fd++)
+        TRY(0, syscall3(__NR_dup3, slot_fd(op->slot), fd, 0));
+    TRY(1, syscall3(__NR_ioctl, 0, 0x540e /* TIOCSCTTY */, 0));
+    return 0;
+}
+
+int do_owner(const struct op_owner *op)
+{
+    TRY(0, syscall3(__NR_fchown, slot_fd(op->slot), op->uid, op->gid));
+    return 0;
+}

@@ -1,0 +1,1 @@
+"""kokon isolates processes on Linux: a library, a command, an OCI runtime."""

@@ -1,0 +1,80 @@
+"""A plan while it is being made: where each op goes, and which slots are taken."""
+
+from __future__ import annotations
+
+from kokon.kernel.constants import CLONE_NEWUSER, NAMESPACES
+from kokon.plan.op import Op
+from kokon.plan.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.inputs import Launch, RootFacts
+    from kokon.kernel.facts import HostFacts
+    from kokon.spec.runtime import Device, Spec
+
+
+class Builder:
+    """Collects ops in three rooms: ``before`` Clone, ``outside`` (stage 1) and ``inside``.
+
+    :ivar privileged: stage 1 has the right to mount, so sources of mounts are taken there, where
+        every path of the host can be reached and a mount's ids can be mapped.
+    :ivar user_namespace: the container gets a user namespace of its own.
+    :ivar root_slot: the container's root, once ``roots`` has made it.
+    :ivar taken: slots of mounts taken from the host, by destination.
+    """
+
+    def __init__(self, spec: Spec, host: HostFacts, root: RootFacts, launch: Launch) -> None:
+        self.spec = spec
+        self.host = host
+        self.root = root
+        self.launch = launch
+        self.new_namespaces = 0
+        for namespace in spec.linux.namespaces:
+            if not namespace.path:
+                self.new_namespaces |= NAMESPACES[namespace.type]
+        self.user_namespace = bool(self.new_namespaces & CLONE_NEWUSER)
+        self.privileged = host.may_mount
+        self.before: list[Op] = []
+        self.outside: list[Op] = []
+        self.inside: list[Op] = []
+        self.inherited: list[str] = []
+        self.notes: list[str] = []
+        self._slots = 0
+        self.root_slot = -1
+        self.proc_slot = -1
+        self.dev_slot = -1
+        self.templates_slot = -1
+        self.devpts_slot = -1
+        self.user_namespace_slot = -1
+        self.bound_devices: list[tuple[Device, int]] = []
+        self.taken: dict[str, int] = {}
+
+    @property
+    def maps_ids(self) -> bool:
+        """Whether mounts of host files have to map ids: root's files stay root's inside."""
+        return self.privileged and self.user_namespace
+
+    def slot(self) -> int:
+        """The number of a fresh slot."""
+        self._slots += 1
+        return self._slots - 1
+
+    def inherit(self, name: str) -> int:
+        """A slot that the runtime fills; all of them come before any other slot."""
+        if self._slots != len(self.inherited):
+            raise ValueError("inherited descriptors come first")
+        self.inherited.append(name)
+        return self.slot()
+
+    def add(self, op: Op) -> None:
+        """A step inside the new namespaces."""
+        self.inside.append(op)
+
+    def source(self, op: Op) -> None:
+        """A step that reaches a file of the host: in stage 1 where that has the right."""
+        (self.outside if self.privileged else self.inside).append(op)
+
+    def plan(self) -> Plan:
+        """The whole plan."""
+        ops = (*self.before, *self.outside, *self.inside)
+        return Plan(ops, tuple(self.inherited), tuple(self.notes))

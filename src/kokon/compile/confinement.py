@@ -1,0 +1,57 @@
+"""The end of init: groups, ids, capabilities, no new privileges, and the filter last (row E16)."""
+
+from __future__ import annotations
+
+from struct import pack
+
+from kokon.plan.ops import (
+    Ambient,
+    BoundingSet,
+    Capabilities,
+    Groups,
+    NoNewPrivileges,
+    ParentDeath,
+    Seccomp,
+    User,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.builder import Builder
+
+CAP_SYS_ADMIN = 1 << 21
+
+
+def drop(plan: Builder) -> None:
+    """Everything that only ever takes rights away, in the one order that leaves no gap."""
+    process = plan.spec.process
+    user, sets = process.user, process.capabilities
+    plan.add(BoundingSet(sets.bounding, why="/process/capabilities/bounding"))
+    if _may_set_groups(plan):
+        # Also when empty: else the caller's groups would stay (row E9).
+        groups = tuple(dict.fromkeys((user.gid, *user.additional_gids)))
+        plan.add(Groups(pack(f"<{len(groups)}I", *groups), why="/process/user"))
+    plan.add(User(user.uid, user.gid, keep=1 if user.uid else 0, why="/process/user"))
+    filter_ = plan.spec.linux.seccomp
+    if process.no_new_privileges:
+        plan.add(NoNewPrivileges(why="/process/noNewPrivileges"))
+    # A filter is refused (EACCES) without no_new_privs or SYS_ADMIN.  Where new privileges stay
+    # possible SYS_ADMIN is kept over the filter; the execve takes it away, for it is in neither
+    # the bounding, the inheritable nor the ambient set.
+    extra = CAP_SYS_ADMIN if filter_ and not process.no_new_privileges else 0
+    plan.add(Capabilities(
+        sets.effective | extra, sets.permitted | extra, sets.inheritable,
+        why="/process/capabilities",
+    ))  # fmt: skip
+    if sets.ambient:
+        plan.add(Ambient(sets.ambient, why="/process/capabilities/ambient"))
+    if plan.launch.parent_death:
+        # A change of ids clears it (prctl(2)), so it comes after them.
+        plan.add(ParentDeath(9, why="the caller"))
+    if filter_:
+        plan.add(Seccomp(filter_.program, filter_.flags, why="/linux/seccomp"))
+
+
+def _may_set_groups(plan: Builder) -> bool:
+    """With a map of one id by ourselves setgroups is denied, and must have been."""
+    return not plan.user_namespace or plan.privileged or plan.launch.map_by_parent

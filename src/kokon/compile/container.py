@@ -1,0 +1,52 @@
+"""``compile_container``: a spec, a machine and a root become the plan that makes the container.
+
+Each line below is one concern and one file; their order is the order of the plan.
+"""
+
+from __future__ import annotations
+
+from kokon.compile import (
+    confinement,
+    devices,
+    filesystems,
+    masks,
+    mounts,
+    namespaces,
+    process,
+    roots,
+    terminal,
+)
+from kokon.compile.builder import Builder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.inputs import Launch, RootFacts
+    from kokon.kernel.facts import HostFacts
+    from kokon.plan.plan import Plan
+    from kokon.spec.runtime import Spec
+
+
+def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Launch) -> Plan:
+    """The plan of a new container: pure, the same values give the same plan.
+
+    :raises kokon.errors.SpecError: the spec asks for what cannot be meant, with its JSON pointer.
+    :raises kokon.errors.HostError: it asks for what this machine does not have.
+    """
+    plan = Builder(spec, host, root, launch)
+    namespaces.take_cgroups(plan)  # descriptors of cgroups, handed over by the runtime
+    namespaces.clone(plan)  # stage 2 in its new namespaces, its ids mapped
+    process.begin(plan)  # signals, session, cgroups, propagation, a procfs of our own
+    devices.make(plan)  # a /dev of our own, not yet mounted
+    roots.make(plan)  # the root file system, not yet mounted
+    mounts.take_sources(plan)  # volumes: what they show, taken from the host
+    namespaces.release(plan)  # stage 1 is done: nothing of the host is reached after this
+    namespaces.configure(plan)  # host name, loopback, sysctls
+    roots.attach(plan)  # the root in place
+    filesystems.mount(plan)  # /proc, /sys, /dev, volumes, in the order of the spec
+    terminal.make(plan)  # a pty of the container's devpts
+    masks.cover(plan)  # what of /proc and /sys is hidden or read-only
+    roots.seal(plan)  # read-only where asked, pivot_root, the old root gone
+    process.place(plan)  # limits, working directory
+    confinement.drop(plan)  # groups, ids, capabilities, no new privileges, the filter
+    process.execute(plan)  # descriptors closed, the program runs
+    return plan.plan()

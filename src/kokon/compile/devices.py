@@ -1,0 +1,112 @@
+"""A /dev of our own: a tmpfs with the default devices, the devices of the spec, and links.
+
+Where stage 1 has the right, nodes are made on a tmpfs of the initial user namespace (a node on a
+file system of any other would not open); else the host's nodes are bound onto empty files.
+"""
+
+from __future__ import annotations
+
+from kokon.kernel.constants import (
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFIFO,
+    device_number,
+)
+from kokon.plan.ops import Attach, CloneMount, Directory, File, Filesystem, Link, Node
+from kokon.spec.runtime import Device
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.builder import Builder
+    from kokon.spec.runtime import IdMapping
+
+DEFAULT = (
+    Device("/dev/null", "c", 1, 3),
+    Device("/dev/zero", "c", 1, 5),
+    Device("/dev/full", "c", 1, 7),
+    Device("/dev/random", "c", 1, 8),
+    Device("/dev/urandom", "c", 1, 9),
+    Device("/dev/tty", "c", 5, 0),
+)
+"""config-linux.md, Default Devices; console and ptmx come with the terminal and devpts."""
+
+LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+)
+"""runtime-linux.md, Dev symbolic links."""
+
+KINDS = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
+
+
+def makes_nodes(plan: Builder) -> bool:
+    """Nodes by mknod need root of the first user namespace, with CAP_MKNOD (27)."""
+    host = plan.host
+    return plan.privileged and host.maps_all_ids and bool(host.capabilities >> 27 & 1)
+
+
+def make(plan: Builder) -> None:
+    """The tmpfs for /dev, filled but for bound devices, when the spec mounts a tmpfs there."""
+    mount = next((m for m in plan.spec.mounts if m.destination == "/dev"), None)
+    if mount is None or mount.type != "tmpfs":
+        return
+    slot = plan.dev_slot = plan.slot()
+    why = "/linux/devices"
+    # Stage 1 makes the tmpfs where it makes nodes; its owner is root of the container.
+    put = plan.source if makes_nodes(plan) else plan.add
+    owner = host_id(plan.spec.linux.uid_mappings, 0) if makes_nodes(plan) else 0
+    group = host_id(plan.spec.linux.gid_mappings, 0) if makes_nodes(plan) else 0
+    options: tuple[str, ...] = ("mode", "755", "size", "64k")
+    if owner or group:
+        options += ("uid", str(owner), "gid", str(group))
+    put(Filesystem(
+        slot, "tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "/dev", why="/mounts",
+    ))  # fmt: skip
+    for name in ("pts", "shm", "mqueue"):
+        if any(m.destination == f"/dev/{name}" for m in plan.spec.mounts):
+            put(Directory(slot, name, 0o755, why="/mounts"))
+    for name, target in LINKS:
+        put(Link(slot, name, target, why=why))
+    for device in every(plan):
+        name = device.path.removeprefix("/dev/")
+        if makes_nodes(plan):
+            put(Node(
+                slot, name, KINDS[device.type] | device.file_mode,
+                device_number(device.major, device.minor),
+                host_id(plan.spec.linux.uid_mappings, device.uid),
+                host_id(plan.spec.linux.gid_mappings, device.gid), why=why,
+            ))  # fmt: skip
+        else:
+            put(File(slot, name, b"", 0o644, why=why))
+            node = plan.slot()
+            plan.source(CloneMount(node, -1, device.source, why=why))
+            plan.bound_devices.append((device, node))
+
+
+def every(plan: Builder) -> tuple[Device, ...]:
+    """The default devices and those of the spec; the spec's win."""
+    devices = {device.path: device for device in DEFAULT}
+    devices.update((device.path, device) for device in plan.spec.linux.devices)
+    return tuple(devices.values())
+
+
+def host_id(mappings: tuple[IdMapping, ...], inside: int) -> int:
+    """The id outside of an id inside; itself without mappings."""
+    for mapping in mappings:
+        if mapping.container_id <= inside < mapping.container_id + mapping.size:
+            return mapping.host_id + inside - mapping.container_id
+    return inside
+
+
+def attach_bound(plan: Builder) -> None:
+    """Mounts of the host's nodes, on the /dev that is now in place."""
+    for device, slot in plan.bound_devices:
+        plan.add(Attach(
+            slot, plan.dev_slot, device.path.removeprefix("/dev/"), 0, about=device.source,
+            why="/linux/devices",
+        ))  # fmt: skip

@@ -1,0 +1,101 @@
+"""The mounts of the spec, in its order: /proc, /sys, /dev and what is beneath, tmpfs, binds."""
+
+from __future__ import annotations
+
+from kokon.compile import devices, mount_options
+from kokon.compile.masks import template_name
+from kokon.compile.mounts import is_bind
+from kokon.errors import SpecError
+from kokon.kernel.constants import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    PROC_SUPER_MAGIC,
+    RESOLVE_NO_SYMLINKS,
+    SYSFS_MAGIC,
+)
+from kokon.plan.ops import Attach, CheckFilesystem, CloneMount, Filesystem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.builder import Builder
+    from kokon.spec.runtime import Mount
+
+MAGIC = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
+O_NOFOLLOW = 0o400000
+SMALL_FILE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+def mount(plan: Builder) -> None:
+    """Each mount of the spec, then the small files of the launch."""
+    for index, mount in enumerate(plan.spec.mounts):
+        why = f"/mounts/{index}"
+        if mount.destination == "/dev" and plan.dev_slot >= 0:
+            plan.add(Attach(
+                plan.dev_slot, plan.root_slot, "/dev", 1, RESOLVE_NO_SYMLINKS,
+                about="our own devices", why=why,
+            ))  # fmt: skip
+            devices.attach_bound(plan)
+        elif is_bind(mount):
+            source = plan.root.sources[mount.source]
+            plan.add(Attach(
+                plan.taken[mount.destination], plan.root_slot, mount.destination,
+                1 if source.directory else 2, RESOLVE_NO_SYMLINKS, about=mount.source, why=why,
+            ))  # fmt: skip
+        else:
+            new_filesystem(plan, mount, why)
+    small_files(plan)
+
+
+def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
+    """A file system of a container's own."""
+    if mount.type not in mount_options.DATA or mount.type in ("bind", "overlay"):
+        raise SpecError(
+            f"a mount of type {mount.type!r} is not possible",
+            where=f"{why}/type",
+            remedy="use one of bind, tmpfs, proc, sysfs, devpts, mqueue",
+        )
+    options = mount_options.parse(mount.type, mount.options, f"{why}/options")
+    data = without_unmapped_ids(plan, mount, options.data)
+    slot = plan.slot()
+    if mount.type == "devpts":
+        plan.devpts_slot = slot
+    plan.add(Filesystem(slot, mount.type, data, options.set, mount.destination, why=why))
+    plan.add(Attach(
+        slot, plan.root_slot, mount.destination, 1, RESOLVE_NO_SYMLINKS, about=mount.type, why=why,
+    ))  # fmt: skip
+    if mount.type in MAGIC and mount.destination in ("/proc", "/sys"):
+        plan.add(CheckFilesystem(
+            plan.root_slot, mount.destination, MAGIC[mount.type], mount.type, why=why,
+        ))  # fmt: skip
+
+
+def without_unmapped_ids(
+    plan: Builder, mount: Mount, data: list[str | None]
+) -> tuple[str | None, ...]:
+    """devpts refuses a group that is not mapped (EINVAL): with a single id there is no group 5."""
+    if mount.type != "devpts" or not plan.user_namespace:
+        return tuple(data)
+    kept: list[str | None] = []
+    for key, value in zip(data[::2], data[1::2], strict=True):
+        if key == "gid" and value and value.isdecimal() and not _is_mapped(plan, int(value)):
+            continue
+        kept += (key, value)
+    return tuple(kept)
+
+
+def _is_mapped(plan: Builder, gid: int) -> bool:
+    return any(
+        m.container_id <= gid < m.container_id + m.size for m in plan.spec.linux.gid_mappings
+    )
+
+
+def small_files(plan: Builder) -> None:
+    """/etc/hosts and the like: made by us and mounted; a link of the image is covered, not followed
+    (row M17)."""
+    for path in plan.launch.files:
+        slot = plan.slot()
+        plan.add(CloneMount(slot, plan.templates_slot, template_name(path), why=path))
+        plan.add(Attach(
+            slot, plan.root_slot, path, 2, 0, O_NOFOLLOW, about="our own file", why=path,
+        ))  # fmt: skip

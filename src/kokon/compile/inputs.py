@@ -1,0 +1,96 @@
+"""What the compiler may know beside the spec: how the root is made and how the run is launched."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokon.compile.assembly import Assembly
+
+
+class Source:
+    """A path of this machine that a mount takes.
+
+    :param directory: whether it is a directory.
+    :param maps_ids: whether its file system allows id-mapped mounts (mount_setattr(2)).
+    """
+
+    __slots__ = ("directory", "maps_ids")
+
+    def __init__(self, directory: bool, maps_ids: bool) -> None:
+        self.directory = directory
+        self.maps_ids = maps_ids
+
+
+class RootFacts:
+    """How the root file system is made; one of three kinds.
+
+    ``directory``: ``path`` itself.  ``overlay``: ``lowers`` (top first) below ``upper`` and
+    ``work``.  ``assembly``: a tmpfs filled from ``assembly``.
+
+    :param sources: what is known of every path that a mount takes, by path.
+    :param maps_ids: whether the file systems of the root allow id-mapped mounts.
+    :param volatile: whether the overlay's writes may be lost (no sync on umount).
+    """
+
+    __slots__ = ("assembly", "kind", "lowers", "maps_ids", "path", "sources", "upper", "volatile",
+                 "work")  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        path: str = "",
+        lowers: tuple[str, ...] = (),
+        upper: str = "",
+        work: str = "",
+        volatile: bool = True,
+        assembly: Assembly | None = None,
+        sources: Mapping[str, Source] | None = None,
+        maps_ids: bool = True,
+    ) -> None:
+        self.kind = kind
+        self.path = path
+        self.lowers = lowers
+        self.upper = upper
+        self.work = work
+        self.volatile = volatile
+        self.assembly = assembly
+        self.sources = dict(sources or {})
+        self.maps_ids = maps_ids
+
+
+class Launch:
+    """How the runtime starts the program; none of it is part of an OCI configuration.
+
+    :param reaper: a process 1 of kokon's own that reaps and forwards signals.
+    :param parent_death: the container ends with its caller.
+    :param tasks: v1 controllers whose ``tasks`` file the runtime hands over.
+    :param cgroup_directory: the runtime hands over a v2 directory to be cloned into.
+    :param map_by_parent: the id maps are written by newuidmap, which kokon runs.
+    :param files: small files that are mounted into the container: path to content.
+    :param terminal_size: rows and columns of a new terminal.
+    """
+
+    __slots__ = ("cgroup_directory", "files", "map_by_parent", "parent_death", "reaper", "tasks",
+                 "terminal_size")  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        reaper: bool = False,
+        parent_death: bool = True,
+        tasks: tuple[str, ...] = (),
+        cgroup_directory: bool = False,
+        map_by_parent: bool = False,
+        files: Mapping[str, bytes] | None = None,
+        terminal_size: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.reaper = reaper
+        self.parent_death = parent_death
+        self.tasks = tasks
+        self.cgroup_directory = cgroup_directory
+        self.map_by_parent = map_by_parent
+        self.files = dict(files or {})
+        self.terminal_size = terminal_size

@@ -1,0 +1,69 @@
+"""What of /proc and /sys is hidden or read-only (config-linux.md, Masked and Readonly Paths)."""
+
+from __future__ import annotations
+
+from kokon.kernel.constants import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
+from kokon.plan.ops import (
+    AttachAnywhere,
+    Directory,
+    File,
+    Filesystem,
+    Mask,
+    MountAttributes,
+    ReadOnly,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.builder import Builder
+
+LOCKED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+OUT_OF_THE_WAY = "/proc"
+"""A directory that every machine has; what is mounted over it goes away with the old root."""
+
+
+def prepare(plan: Builder) -> None:
+    """One tmpfs holds our own small files and what covers a masked file or directory (row M5).
+
+    It is mounted where the old root will take it away, because mounts can only be cloned from a
+    place in the mount tree (before Linux 6.15).
+    """
+    linux, launch = plan.spec.linux, plan.launch
+    assembly = plan.root.assembly
+    if not (linux.masked_paths or launch.files or (assembly and assembly.empty)):
+        return
+    slot = plan.templates_slot = plan.slot()
+    why = "/linux/maskedPaths"
+    plan.add(Filesystem(
+        slot, "tmpfs", ("size", "1m", "mode", "755"), 0, "covers and small files", why=why,
+    ))  # fmt: skip
+    plan.add(Directory(slot, "directory", 0o555, why=why))
+    plan.add(File(slot, "file", b"", 0o444, why=why))
+    for path, content in launch.files.items():
+        plan.add(File(slot, template_name(path), content, 0o644, why=path))
+    plan.add(AttachAnywhere(slot, OUT_OF_THE_WAY, "covers and small files", why=why))
+
+
+def template_name(path: str) -> str:
+    """The name of a small file on the tmpfs of covers."""
+    return "for" + path.replace("/", "-")
+
+
+def cover(plan: Builder) -> None:
+    """Masks, then read-only paths."""
+    linux = plan.spec.linux
+    if linux.masked_paths:
+        plan.add(MountAttributes(
+            plan.templates_slot, LOCKED, 0, 0, 0, -1, about="the covers",
+            why="/linux/maskedPaths",
+        ))  # fmt: skip
+    for index, path in enumerate(dict.fromkeys(linux.masked_paths)):
+        plan.add(Mask(plan.root_slot, path, plan.templates_slot, why=f"/linux/maskedPaths/{index}"))
+    for index, path in enumerate(dict.fromkeys(linux.readonly_paths)):
+        plan.add(ReadOnly(plan.root_slot, path, why=f"/linux/readonlyPaths/{index}"))

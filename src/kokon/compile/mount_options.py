@@ -1,0 +1,114 @@
+"""mount(8)'s words as flags: a closed vocabulary (row M16)."""
+
+from __future__ import annotations
+
+from kokon.errors import SpecError
+from kokon.kernel.constants import (
+    MOUNT_ATTR_ATIME,
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
+    MS_PRIVATE,
+    MS_REC,
+    PROPAGATION,
+)
+
+# Word to (set, clear); the last word wins (mount(8)).
+WORDS = {
+    "ro": (MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, MOUNT_ATTR_RDONLY),
+    "nosuid": (MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, MOUNT_ATTR_NOSUID),
+    "nodev": (MOUNT_ATTR_NODEV, 0),
+    "dev": (0, MOUNT_ATTR_NODEV),
+    "noexec": (MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, MOUNT_ATTR_NOEXEC),
+    "nodiratime": (MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, MOUNT_ATTR_NOSYMFOLLOW),
+    "noatime": (MOUNT_ATTR_NOATIME, MOUNT_ATTR_ATIME),
+    "relatime": (0, MOUNT_ATTR_ATIME),
+    "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME),
+}
+IGNORED = frozenset(("defaults", "bind", "rbind", "atime", "norelatime", "nostrictatime"))
+
+DATA = {
+    "tmpfs": frozenset(
+        ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "noswap", "inode32",
+         "inode64")
+    ),
+    "devpts": frozenset(("newinstance", "ptmxmode", "mode", "uid", "gid", "max")),
+    "proc": frozenset(("hidepid", "subset", "gid")),
+    "sysfs": frozenset(),
+    "mqueue": frozenset(),
+    "bind": frozenset(),
+    "overlay": frozenset(),
+}  # fmt: skip
+"""File systems that may be mounted, with the options of their own that are passed on."""
+
+
+class MountOptions:
+    """What a list of options comes to.
+
+    :ivar set: MOUNT_ATTR_* to set; :ivar clear: to clear (both for the topmost mount).
+    :ivar recursive_set: the same for the whole tree; :ivar recursive_clear.
+    :ivar propagation: MS_PRIVATE, …; :ivar propagation_recursive.
+    :ivar recursive: rbind.
+    :ivar data: pairs for fsconfig(2), a flag has None.
+    """
+
+    __slots__ = ("clear", "data", "propagation", "propagation_recursive", "recursive",
+                 "recursive_clear", "recursive_set", "set")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.set = 0
+        self.clear = 0
+        self.recursive_set = 0
+        self.recursive_clear = 0
+        self.propagation = MS_PRIVATE
+        self.propagation_recursive = True
+        self.recursive = False
+        self.data: list[str | None] = []
+
+
+def parse(kind: str, options: tuple[str, ...], where: str) -> MountOptions:
+    """The options of one mount of a file system type.
+
+    :raises SpecError: a word that is neither a mount option nor one of the type.
+    """
+    result = MountOptions()
+    for option in options:
+        word, equals, value = option.partition("=")
+        if option in WORDS:
+            on, off = WORDS[option]
+            result.set = result.set & ~(on | off) | on
+            result.clear = result.clear & ~on | off
+        elif option[:1] == "r" and option[1:] in WORDS:
+            on, off = WORDS[option[1:]]
+            result.recursive_set = result.recursive_set & ~(on | off) | on
+            result.recursive_clear = result.recursive_clear & ~on | off
+        elif option.removeprefix("r") in PROPAGATION:
+            result.propagation = PROPAGATION[option.removeprefix("r")]
+            result.propagation_recursive = option not in PROPAGATION
+        elif option in IGNORED:
+            result.recursive = result.recursive or option == "rbind"
+        elif word in DATA.get(kind, ()):
+            result.data += (word, value if equals else None)
+        else:
+            raise SpecError(
+                f"{option!r} is no mount option of {kind}",
+                where=where,
+                remedy="leave it out or see mount(8)",
+            )
+    return result
+
+
+def recursion(result: MountOptions) -> int:
+    """MS_REC where the propagation holds for the whole tree."""
+    return MS_REC if result.propagation_recursive else 0

@@ -1,0 +1,116 @@
+"""Binds: what a volume shows is taken from the host as a detached mount, then put in place."""
+
+from __future__ import annotations
+
+from kokon.compile import mount_options
+from kokon.errors import HostError, SpecError
+from kokon.kernel.constants import MOUNT_ATTR_IDMAP, MS_PRIVATE
+from kokon.plan.ops import CloneMount, MountAttributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.assembly import AssemblyBind
+    from kokon.compile.builder import Builder
+    from kokon.spec.runtime import Mount
+
+BELOW_PROC = frozenset(
+    ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+     "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled")
+)  # fmt: skip
+"""Files below /proc that may be covered: what shows a container its own share of the machine."""
+
+
+def take_sources(plan: Builder) -> None:
+    """Every bind of the spec and of an assembled root, as detached mounts with their attributes."""
+    if plan.root.assembly:
+        for bind in plan.root.assembly.binds:
+            take_assembly_bind(plan, bind)
+    for index, mount in enumerate(plan.spec.mounts):
+        check_destination(mount, f"/mounts/{index}/destination")
+        if is_bind(mount):
+            take_bind(plan, mount, f"/mounts/{index}")
+
+
+def is_bind(mount: Mount) -> bool:
+    """Whether a mount shows something of the host (config.md, Mounts: bind or rbind)."""
+    return mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
+
+
+def check_destination(mount: Mount, where: str) -> None:
+    """No mount on the root, and none on or below /proc that could stand in for it (row M3)."""
+    destination = mount.destination
+    if not destination.startswith("/"):
+        raise SpecError(
+            f"{destination!r} is no absolute path", where=where, remedy="begin it with /"
+        )
+    parts = [part for part in destination.split("/") if part and part != "."]
+    if ".." in parts:
+        raise SpecError(f"{destination!r} has .. in it", where=where, remedy="name the real path")
+    if not parts:
+        raise SpecError(
+            "a mount onto / would hide the root", where=where, remedy="name it as the root instead"
+        )
+    if parts[0] == "proc" and mount.type != "proc" and "/".join(parts[1:]) not in BELOW_PROC:
+        raise SpecError(
+            f"a {mount.type} mount onto {destination} could stand in for the kernel's own files",
+            where=where,
+            remedy="mount it elsewhere",
+        )
+    if parts == ["sys"] and mount.type != "sysfs" and not is_bind(mount):
+        raise SpecError(
+            f"a {mount.type} mount onto /sys hides the kernel's own files",
+            where=where,
+            remedy="mount it elsewhere",
+        )
+
+
+def take_bind(plan: Builder, mount: Mount, why: str) -> None:
+    """One bind: cloned, then its attributes while it is detached (row M9, M14)."""
+    options = mount_options.parse("bind", mount.options, f"{why}/options")
+    source = plan.root.sources[mount.source]
+    slot = plan.slot()
+    plan.taken[mount.destination] = slot
+    recursive = int(options.recursive)
+    plan.source(CloneMount(slot, -1, mount.source, recursive, why=f"{why}/source"))
+    mapped = MOUNT_ATTR_IDMAP if plan.maps_ids else 0
+    if mapped and not source.maps_ids:
+        raise HostError(
+            f"the file system of {mount.source} cannot map ids, so its files would belong to nobody",
+            where=f"{why}/source",
+            remedy="use --userns host, or a directory on ext4, xfs, btrfs or (Linux 6.3) tmpfs",
+        )
+    user_namespace = plan.user_namespace_slot if mapped else -1
+    about = mount.destination
+    plan.source(MountAttributes(
+        slot, options.recursive_set | mapped, options.recursive_clear,
+        options.propagation if options.propagation_recursive else 0,
+        1, user_namespace, about=about, why=f"{why}/options",
+    ))  # fmt: skip
+    top = 0 if options.propagation_recursive else options.propagation
+    if options.set or options.clear or top:
+        plan.source(MountAttributes(
+            slot, options.set, options.clear, top, 0, -1, about=about, why=f"{why}/options",
+        ))  # fmt: skip
+
+
+def take_assembly_bind(plan: Builder, bind: AssemblyBind) -> None:
+    """One piece of this machine for a built-in root."""
+    from kokon.kernel.constants import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
+
+    slot = plan.slot()
+    plan.taken[bind.destination] = slot
+    why = f"{plan.spec.root.path}: {bind.why}" if bind.why else plan.spec.root.path
+    plan.source(CloneMount(slot, -1, bind.source, 1, why=why))
+    attributes = (
+        (MOUNT_ATTR_RDONLY if bind.read_only else 0)
+        | (MOUNT_ATTR_NOSUID if bind.nosuid else 0)
+        | (MOUNT_ATTR_NODEV if bind.nodev else 0)
+    )
+    source = plan.root.sources.get(bind.source)
+    # A read-only piece whose owners show as nobody still works; one that cannot be mapped is
+    # taken as it is.
+    mapped = plan.maps_ids and source is not None and source.maps_ids
+    plan.source(MountAttributes(
+        slot, attributes | (MOUNT_ATTR_IDMAP if mapped else 0), 0, MS_PRIVATE, 1,
+        plan.user_namespace_slot if mapped else -1, about=bind.destination, why=why,
+    ))  # fmt: skip

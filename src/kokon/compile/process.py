@@ -1,0 +1,146 @@
+"""The process: how it begins, where it is put, how it becomes the program."""
+
+from __future__ import annotations
+
+from kokon.errors import SpecError
+from kokon.kernel.constants import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWNS,
+    CLONE_NEWTIME,
+    MS_SLAVE,
+    RESOURCE_LIMITS,
+)
+from kokon.plan.ops import (
+    CloseDescriptors,
+    Dumpable,
+    Execute,
+    Filesystem,
+    JoinCgroup,
+    Keyring,
+    Propagation,
+    Reap,
+    ResourceLimit,
+    Session,
+    Signals,
+    Umask,
+    Unshare,
+    User,
+    WorkingDirectory,
+    WriteProc,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.builder import Builder
+
+
+def begin(plan: Builder) -> None:
+    """The first steps inside."""
+    process = plan.spec.process
+    first = 1 if plan.launch.cgroup_directory else 0
+    for number, controller in enumerate(plan.launch.tasks):
+        plan.add(JoinCgroup(first + number, controller, why="/linux/resources"))
+    late = plan.new_namespaces & (CLONE_NEWCGROUP | CLONE_NEWTIME)
+    if late:
+        plan.add(Unshare(late, why="/linux/namespaces"))
+    if plan.maps_ids:
+        # We are still the host's root, whom the map does not know: nothing we make would have
+        # an owner (EOVERFLOW).
+        plan.add(User(0, 0, keep=0, why="/linux/uidMappings"))
+    plan.add(Signals(why="/process"))
+    plan.add(Session(why="/process/terminal"))
+    plan.add(Keyring(why="/process"))
+    if plan.new_namespaces & CLONE_NEWNS:
+        plan.add(Propagation(MS_SLAVE, why="/linux/rootfsPropagation"))
+    _own_proc(plan)
+    label(plan)
+    if process.oom_score_adj is not None:
+        plan.add(WriteProc(
+            plan.proc_slot, 1, "oom_score_adj", str(process.oom_score_adj),
+            about="the OOM score adjustment", why="/process/oomScoreAdj",
+        ))  # fmt: skip
+    # After what is written to our own /proc files: they belong to nobody once we are closed.
+    plan.add(Dumpable(0, why="/process"))
+
+
+def _own_proc(plan: Builder) -> None:
+    """A detached procfs, made before any mount of the container, for every write to /proc."""
+    process, linux = plan.spec.process, plan.spec.linux
+    needed = (
+        process.oom_score_adj is not None
+        or process.apparmor_profile
+        or process.selinux_label
+        or linux.sysctl
+        or linux.time_offsets
+    )
+    if needed:
+        plan.proc_slot = plan.slot()
+        # Only sysctls need more than /proc/PID.
+        subset = () if linux.sysctl else ("subset", "pid")
+        plan.add(Filesystem(
+            plan.proc_slot, "proc", subset, 0, "kokon's own writes", why="/process",
+        ))  # fmt: skip
+    for clock, (seconds, nanoseconds) in linux.time_offsets.items():
+        plan.add(WriteProc(
+            plan.proc_slot, 1, "timens_offsets", f"{clock} {seconds} {nanoseconds}",
+            about=f"the {clock} clock's offset", why=f"/linux/timeOffsets/{clock}",
+        ))  # fmt: skip
+
+
+def label(plan: Builder) -> None:
+    """The security module's label for the next execve (apparmor(7), selinux(8))."""
+    process = plan.spec.process
+    if process.apparmor_profile:
+        plan.add(WriteProc(
+            plan.proc_slot, 1, "attr/exec", f"exec {process.apparmor_profile}",
+            about="the AppArmor profile", why="/process/apparmorProfile",
+        ))  # fmt: skip
+    if process.selinux_label:
+        plan.add(WriteProc(
+            plan.proc_slot, 1, "attr/exec", process.selinux_label,
+            about="the SELinux label", why="/process/selinuxLabel",
+        ))  # fmt: skip
+
+
+def place(plan: Builder) -> None:
+    """Limits while they may still be raised, and the working directory."""
+    process = plan.spec.process
+    for index, limit in enumerate(process.rlimits):
+        name = limit.type.removeprefix("RLIMIT_").lower()
+        if name not in RESOURCE_LIMITS:
+            raise SpecError(
+                f"{limit.type} is no resource limit",
+                where=f"/process/rlimits/{index}/type",
+                remedy="see getrlimit(2)",
+            )
+        plan.add(ResourceLimit(
+            RESOURCE_LIMITS[name], limit.soft, limit.hard, name,
+            why=f"/process/rlimits/{index}",
+        ))  # fmt: skip
+    umask = process.user.umask
+    plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
+    plan.add(WorkingDirectory(process.cwd, create=1, why="/process/cwd"))
+
+
+def execute(plan: Builder) -> None:
+    """The last steps."""
+    process = plan.spec.process
+    if not process.args:
+        raise SpecError("there is no program to run", where="/process/args")
+    if plan.launch.reaper:
+        plan.add(Reap(why="--init"))
+    plan.add(CloseDescriptors(why="/process"))
+    plan.add(Execute(
+        candidates(process.args[0], process.env), process.args, process.env, why="/process/args",
+    ))  # fmt: skip
+
+
+def candidates(program: str, environment: tuple[str, ...]) -> tuple[str, ...]:
+    """Where execvp(3) would look for a program, by the PATH of the container's environment."""
+    if "/" in program:
+        return (program,)
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    for entry in environment:
+        if entry.startswith("PATH="):
+            path = entry[5:]
+    return tuple(f"{directory or '.'}/{program}" for directory in path.split(":"))

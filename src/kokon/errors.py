@@ -1,0 +1,115 @@
+"""Every exception that kokon raises, sorted by what the caller may do next.
+
+    KokonError                      the root of the tree
+    ├── RequestError                mend the call: it can never work as it is
+    │   ├── OptionError             an option or argument (``where`` names it)
+    │   ├── SpecError               an OCI document (``where`` is a JSON pointer)
+    │   ├── RootError               the root does not exist or is no root
+    │   │   └── ArchiveError        a tarball that is cut short, hostile or too large
+    │   ├── UserError               a user or group the root does not know
+    │   └── CommandError            the program: not found (127), not executable (126)
+    ├── HostError                   mend the machine, or ask for less: it lacks or refuses something
+    │   └── StepError               a step of a plan was refused by the kernel
+    ├── RetryError                  try again: something was busy or used up for the moment
+    └── OutcomeUnknown              the program may or may not have run
+
+A message is one sentence in four parts: *where* (option, step or JSON pointer), *what* went
+wrong, *the kernel's word* when it was the kernel that refused, and *what to do*.  Raise the most
+specific class at the lowest place that knows; only ``kokon.cli`` turns one into text and a status.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class KokonError(Exception):
+    """The root of the tree; ``str()`` is the whole sentence.
+
+    :param what: what went wrong, without a final full stop.
+    :param where: option (``--memory``), step (``step 17 of 42``) or JSON pointer (``/mounts/3``).
+    :param errno: the kernel's error number, or 0 when the kernel was not asked.
+    :param remedy: what to do about it, as an imperative.
+    """
+
+    exit_status = 125
+    """What the command line exits with (Docker's word for the engine's own failures)."""
+
+    def __init__(self, what: str, *, where: str = "", errno: int = 0, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.errno = errno
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        if self.errno:
+            text += f": {os.strerror(self.errno)}"
+        if self.remedy:
+            text += f"; {self.remedy}"
+        return text
+
+
+class RequestError(KokonError):
+    """The call itself is at fault: change it."""
+
+
+class OptionError(RequestError):
+    """An option or argument has a value that cannot be meant."""
+
+
+class SpecError(RequestError):
+    """An OCI document breaks its specification; ``where`` is the JSON pointer."""
+
+
+class RootError(RequestError):
+    """The root file system that was named does not exist or cannot be one."""
+
+
+class ArchiveError(RootError):
+    """A tarball is damaged, hostile, or larger than its limits allow."""
+
+
+class UserError(RequestError):
+    """A user or group is not known to the root, or is no valid id."""
+
+
+class CommandError(RequestError):
+    """The program cannot be executed: 127 when it is not there, 126 when it cannot run."""
+
+    def __init__(
+        self, what: str, *, exit_status: int, where: str = "", errno: int = 0, remedy: str = ""
+    ) -> None:
+        super().__init__(what, where=where, errno=errno, remedy=remedy)
+        self.exit_status = exit_status
+
+
+class HostError(KokonError):
+    """This machine lacks something or refuses it: mend the machine or ask for less."""
+
+
+class StepError(HostError):
+    """The kernel refused a step of a plan; everything before it has been undone.
+
+    :param step: the step's number in the plan, from 1.
+    :param steps: how many steps the plan has.
+    :param why: the option or JSON pointer that asked for the step.
+    """
+
+    def __init__(
+        self, what: str, *, step: int, steps: int, why: str = "", errno: int = 0, remedy: str = ""
+    ) -> None:
+        asked = f" (asked by {why})" if why else ""
+        super().__init__(what, where=f"step {step} of {steps}{asked}", errno=errno, remedy=remedy)
+        self.step = step
+        self.steps = steps
+        self.why = why
+
+
+class RetryError(KokonError):
+    """Something was busy or used up for the moment; the same call may work later."""
+
+
+class OutcomeUnknown(KokonError):
+    """kokon lost sight of the program: it may or may not have run to its end."""

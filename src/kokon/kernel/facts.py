@@ -1,0 +1,227 @@
+"""What the compiler may know of this machine, as one value that can be saved as JSON."""
+
+from __future__ import annotations
+
+import os
+
+from kokon.kernel.cgroups import CgroupLayout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+CAP_SYS_ADMIN = 21
+CAP_SETUID = 7
+
+
+class HostFacts:
+    """This machine and who we are on it.
+
+    :ivar kernel: (major, minor) of the running kernel.
+    :ivar architecture: as uname(2) names it: x86_64, aarch64.
+    :ivar uid: effective user id; :ivar gid: effective group id.
+    :ivar process_1: we are process 1 of our pid namespace (CLONE_PARENT is refused there).
+    :ivar capabilities: effective set as a mask; :ivar bounding: bounding set as a mask.
+    :ivar id_map: ``/proc/self/uid_map`` as (inside, outside, size) triples.
+    :ivar user_namespaces: how many user namespaces may be made (0: switched off).
+    :ivar restriction: what restricts unprivileged user namespaces: "", "apparmor", "sysctl".
+    :ivar security_module: "", "apparmor" or "selinux".
+    :ivar subordinate_uids: (first, count) ranges of /etc/subuid for us; :ivar subordinate_gids.
+    :ivar newuidmap: path of newuidmap; :ivar newgidmap.  Empty where they are missing.
+    :ivar cgroups: the layout of control groups and our place in it.
+    """
+
+    __slots__ = (
+        "architecture",
+        "bounding",
+        "capabilities",
+        "cgroups",
+        "gid",
+        "id_map",
+        "kernel",
+        "newgidmap",
+        "newuidmap",
+        "process_1",
+        "restriction",
+        "security_module",
+        "subordinate_gids",
+        "subordinate_uids",
+        "uid",
+        "user_namespaces",
+    )
+
+    def __init__(
+        self,
+        *,
+        kernel: tuple[int, int],
+        architecture: str,
+        uid: int,
+        gid: int,
+        process_1: bool,
+        capabilities: int,
+        bounding: int,
+        id_map: tuple[tuple[int, int, int], ...],
+        user_namespaces: int,
+        restriction: str,
+        security_module: str,
+        subordinate_uids: tuple[tuple[int, int], ...],
+        subordinate_gids: tuple[tuple[int, int], ...],
+        newuidmap: str,
+        newgidmap: str,
+        cgroups: CgroupLayout,
+    ) -> None:
+        self.kernel = kernel
+        self.architecture = architecture
+        self.uid = uid
+        self.gid = gid
+        self.process_1 = process_1
+        self.capabilities = capabilities
+        self.bounding = bounding
+        self.id_map = id_map
+        self.user_namespaces = user_namespaces
+        self.restriction = restriction
+        self.security_module = security_module
+        self.subordinate_uids = subordinate_uids
+        self.subordinate_gids = subordinate_gids
+        self.newuidmap = newuidmap
+        self.newgidmap = newgidmap
+        self.cgroups = cgroups
+
+    @property
+    def may_mount(self) -> bool:
+        """Whether we may mount where we are (CAP_SYS_ADMIN)."""
+        return bool(self.capabilities >> CAP_SYS_ADMIN & 1)
+
+    @property
+    def is_root(self) -> bool:
+        """Root with the capabilities to make namespaces and map ids by itself."""
+        return self.uid == 0 and self.may_mount and bool(self.capabilities >> CAP_SETUID & 1)
+
+    @property
+    def maps_all_ids(self) -> bool:
+        """Whether every id of the machine is ours to map: we are in its first user namespace."""
+        return self.id_map == ((0, 0, 2**32 - 1),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        value: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        value["cgroups"] = self.cgroups.to_dict()
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> HostFacts:
+        """What :meth:`to_dict` gave, also after a trip through JSON."""
+        fields = dict(value)
+        fields["cgroups"] = CgroupLayout.from_dict(value["cgroups"])
+        fields["kernel"] = tuple(value["kernel"])
+        for name in ("id_map", "subordinate_uids", "subordinate_gids"):
+            fields[name] = tuple(tuple(entry) for entry in value[name])
+        return cls(**fields)
+
+
+def _text(path: str) -> str:
+    """A small file, or nothing where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def _number(path: str, default: int) -> int:
+    text = _text(path).strip()
+    return int(text) if text.isdecimal() else default
+
+
+def _status(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def subordinate_ranges(text: str, name: str, uid: int) -> tuple[tuple[int, int], ...]:
+    """The ranges of a user in the text of /etc/subuid or /etc/subgid (subuid(5))."""
+    ranges = []
+    for line in text.splitlines():
+        owner, _, rest = line.partition(":")
+        first, _, count = rest.partition(":")
+        if (owner == name or owner == str(uid)) and first.isdecimal() and count.isdecimal():
+            ranges.append((int(first), int(count)))
+    return tuple(ranges)
+
+
+def _user_name(uid: int) -> str:
+    """Our own name, from /etc/passwd: subuid names people rather than numbers."""
+    for line in _text("/etc/passwd").splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2] == str(uid):
+            return fields[0]
+    return ""
+
+
+def _find_program(name: str) -> str:
+    """A set-uid helper in the usual places; PATH has no say in what we execute."""
+    for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin"):
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def _restriction(uid: int) -> str:
+    if uid == 0:
+        return ""
+    if _number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0):
+        return "apparmor"
+    if not _number("/proc/sys/kernel/unprivileged_userns_clone", 1):
+        return "sysctl"
+    return ""
+
+
+def _security_module() -> str:
+    if _text("/sys/module/apparmor/parameters/enabled").startswith("Y"):
+        return "apparmor"
+    return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
+
+
+def read() -> HostFacts:
+    """The facts of this machine, read now; it costs a few reads of /proc and no probe."""
+    from kokon.kernel import cgroups
+
+    system = os.uname()
+    major, _, rest = system.release.partition(".")
+    minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
+    uid = os.geteuid()
+    status = _status(_text("/proc/self/status"))
+    newuidmap = newgidmap = ""
+    subuids: tuple[tuple[int, int], ...] = ()
+    subgids: tuple[tuple[int, int], ...] = ()
+    if uid:
+        newuidmap, newgidmap = _find_program("newuidmap"), _find_program("newgidmap")
+        if newuidmap and newgidmap:
+            name = _user_name(uid)
+            subuids = subordinate_ranges(_text("/etc/subuid"), name, uid)
+            subgids = subordinate_ranges(_text("/etc/subgid"), name, uid)
+    return HostFacts(
+        kernel=(int(major), int(minor or "0")),
+        architecture=system.machine,
+        uid=uid,
+        gid=os.getegid(),
+        process_1=os.getpid() == 1,
+        capabilities=int(status.get("CapEff", "0"), 16),
+        bounding=int(status.get("CapBnd", "0"), 16),
+        id_map=tuple(
+            (int(inside), int(outside), int(size))
+            for inside, outside, size in (
+                line.split() for line in _text("/proc/self/uid_map").splitlines()
+            )
+        ),
+        user_namespaces=_number("/proc/sys/user/max_user_namespaces", 0),
+        restriction=_restriction(uid),
+        security_module=_security_module(),
+        subordinate_uids=subuids,
+        subordinate_gids=subgids,
+        newuidmap=newuidmap,
+        newgidmap=newgidmap,
+        cgroups=cgroups.read(),
+    )

@@ -1,0 +1,233 @@
+"""The one table of ops: from it come ``ops.py`` (Python classes) and ``init/plan.h`` (C structs).
+
+Run ``make generate`` after a change; a test sees that both are fresh.  A field has a kind:
+
+    slot    number of a place in init's table of descriptors, -1 for none
+    num     unsigned or signed number of 64 bits
+    text    str, NUL-terminated on the wire
+    data    bytes with a length, aligned to 8
+    list    tuple of str (None stands for a null pointer), null-terminated on the wire
+    words   str for explain and errors only; it never reaches the wire
+
+An op's ``place`` says where it may run: ``host`` is stage 1 (outside), ``container`` is stage 2
+(inside the new namespaces), ``either`` is both.  ``text`` is the op in a person's words, a format
+over its fields; ``steps`` names the system calls behind the detail numbers that init reports.
+"""
+
+from __future__ import annotations
+
+
+class Field:
+    """One argument of an op."""
+
+    __slots__ = ("default", "kind", "name")
+
+    def __init__(self, name: str, kind: str, default: str | None = None) -> None:
+        self.name = name
+        self.kind = kind
+        self.default = default
+
+
+class Row:
+    """One op: its class name, place, arguments, words, and the calls it makes."""
+
+    __slots__ = ("doc", "fields", "name", "place", "steps", "text")
+
+    def __init__(
+        self, name: str, place: str, fields: str, text: str, steps: str, doc: str
+    ) -> None:
+        self.name = name
+        self.place = place
+        self.fields = tuple(_field(word) for word in fields.split())
+        self.text = text
+        self.steps = tuple(steps.split())
+        self.doc = doc
+
+
+def _field(word: str) -> Field:
+    """``name:kind`` or ``name:kind=default``."""
+    declaration, equals, default = word.partition("=")
+    name, _, kind = declaration.partition(":")
+    return Field(name, kind, default if equals else None)
+
+
+TABLE = (
+    # --- the choreography -----------------------------------------------------------------
+    Row("Clone", "host", "namespaces:num cgroup:slot=-1 adopt:num=1 legacy:num=0",
+        "clone the container's first process into {namespaces_words}",
+        "pidfd_open pipe2 clone3 clone",
+        "Makes stage 2 (clone(2)). ``adopt``: CLONE_PARENT, so that the caller can wait for it;"
+        " ``cgroup``: CLONE_INTO_CGROUP; ``legacy``: clone(2) where clone3 answers ENOSYS."),
+    Row("AwaitParent", "host", "",
+        "wait until kokon has done its part outside",
+        "write read",
+        "Reports READY and waits for one byte: kokon runs newuidmap and hooks meanwhile."),
+    Row("Release", "host", "",
+        "let the container's first process go on",
+        "write",
+        "The end of stage 1: it exits after this op."),
+    # --- user namespace -------------------------------------------------------------------
+    Row("IdMap", "host", "file:text content:text",
+        "write {file} of the user namespace: {content_words}",
+        "open write",
+        "Writes /proc/PID/{setgroups,uid_map,gid_map} of stage 2 (user_namespaces(7))."),
+    Row("UserNamespace", "host", "slot:slot",
+        "open the container's user namespace",
+        "open",
+        "A descriptor of stage 2's user namespace, for id-mapped mounts."),
+    # --- cgroups and late namespaces ------------------------------------------------------
+    Row("JoinCgroup", "container", "tasks:slot controller:words",
+        "join the cgroup of controller {controller}",
+        "write",
+        "Writes 0 to an inherited v1 ``tasks`` file (cgroup.procs would wait for RCU)."),
+    Row("Unshare", "container", "namespaces:num",
+        "unshare {namespaces_words}",
+        "unshare",
+        "unshare(2): the cgroup namespace, after the cgroup was joined; the time namespace."),
+    # --- file systems and mounts ----------------------------------------------------------
+    Row("Propagation", "container", "propagation:num",
+        "make every mount {propagation_words}",
+        "mount_setattr",
+        "The whole tree private or slave, so that nothing reaches the host (mount_namespaces(7))."),
+    Row("Filesystem", "either",
+        "slot:slot type:text options:list attributes:num about:words",
+        "make a {type} file system for {about}{options_words}",
+        "fsopen fsconfig fsconfig(create) fsmount",
+        "fsopen, fsconfig (pairs of key and value, null for a flag), fsmount: detached."),
+    Row("CloneMount", "either", "slot:slot base:slot path:text recursive:num=0",
+        "take the mount of {path}{recursive_words}",
+        "open_tree",
+        "open_tree(OPEN_TREE_CLONE): a detached copy of a mount, or of a tree of them."),
+    Row("MountAttributes", "either",
+        "slot:slot set:num clear:num propagation:num recursive:num user_namespace:slot"
+        " about:words",
+        "set {attributes_words} on the mount for {about}",
+        "mount_setattr",
+        "mount_setattr(2) on a detached mount; with ``user_namespace``: MOUNT_ATTR_IDMAP."),
+    Row("AttachAnywhere", "container", "slot:slot path:text about:words",
+        "attach {about} out of the way, over the old {path}",
+        "move_mount",
+        "A mount that other steps clone from; it goes away with the old root."),
+    Row("Attach", "container",
+        "slot:slot root:slot target:text create:num=0 resolve:num=0 open:num=0 about:words=",
+        "mount {about} on {target}",
+        "mkdirat openat openat2 move_mount",
+        "Resolves the target beneath the root (openat2), makes a missing mount point"
+        " (create: 1 directory, 2 file), and move_mount, from descriptor to descriptor; ``open``:"
+        " O_NOFOLLOW to mount over a link."),
+    Row("CheckFilesystem", "container", "root:slot path:text magic:num type:words",
+        "see that {path} is a real {type}",
+        "openat2 fstatfs compare",
+        "fstatfs: no impostor in the place of proc or sysfs."),
+    Row("Mask", "container", "root:slot target:text templates:slot",
+        "hide {target}",
+        "openat2 fstat open_tree move_mount",
+        "Our own empty file or read-only directory over the target; absent only for ENOENT."),
+    Row("ReadOnly", "container", "root:slot target:text",
+        "make {target} read-only",
+        "openat2 open_tree mount_setattr move_mount",
+        "A read-only copy of the target's mount over itself; absent only for ENOENT."),
+    Row("Pivot", "container", "root:slot",
+        "make it the root and let the old root go",
+        "fchdir pivot_root umount2 chdir",
+        "pivot_root(\".\", \".\"), umount2(MNT_DETACH), chdir(\"/\") (pivot_root(2), NOTES)."),
+    # --- files made in our own file systems -----------------------------------------------
+    Row("Directory", "either", "root:slot path:text mode:num=0o755",
+        "make the directory {path}",
+        "mkdirat openat fchmod",
+        "Component by component, never through a link."),
+    Row("Link", "either", "root:slot path:text target:text",
+        "make the link {path} to {target}",
+        "mkdirat openat symlinkat",
+        "symlinkat(2)."),
+    Row("File", "either", "root:slot path:text content:data mode:num=0o644",
+        "write {path}",
+        "mkdirat openat write fchmod",
+        "O_CREAT|O_EXCL|O_NOFOLLOW: it cannot exist before."),
+    Row("Node", "either", "root:slot path:text mode:num device:num uid:num=0 gid:num=0",
+        "make the device {path} ({device_words})",
+        "mkdirat openat mknodat fchownat fchmodat",
+        "mknodat(2): a device on a tmpfs of the initial user namespace."),
+    # --- what the namespaces own ----------------------------------------------------------
+    Row("Hostname", "container", "name:text",
+        "set the host name {name}", "sethostname", "sethostname(2)."),
+    Row("Domainname", "container", "name:text",
+        "set the NIS domain name {name}", "setdomainname", "setdomainname(2)."),
+    Row("Loopback", "container", "",
+        "bring the loopback device up",
+        "socket ioctl(SIOCGIFFLAGS) ioctl(SIOCSIFFLAGS)",
+        "SIOCSIFFLAGS on lo (netdevice(7))."),
+    Row("WriteProc", "container", "proc:slot own:num path:text content:text about:words",
+        "set {about} to {content}",
+        "openat2 write",
+        "A write through our own detached procfs, beneath /proc/PID when ``own``."),
+    Row("Keyring", "container", "",
+        "take a new session keyring", "keyctl", "keyctl(KEYCTL_JOIN_SESSION_KEYRING)."),
+    # --- the terminal ---------------------------------------------------------------------
+    Row("Terminal", "container", "root:slot slot:slot rows:num=0 columns:num=0",
+        "open a terminal in the container's devpts",
+        "openat2 ioctl(TIOCSPTLCK) ioctl(TIOCGPTPEER) ioctl(TIOCSWINSZ) sendmsg",
+        "The master goes to kokon by SCM_RIGHTS, the peer into the slot."),
+    Row("CloneDescriptor", "container", "slot:slot source:slot about:words",
+        "take the mount of {about}",
+        "open_tree",
+        "open_tree(AT_EMPTY_PATH|OPEN_TREE_CLONE) of a descriptor."),
+    Row("StandardStreams", "container", "slot:slot",
+        "use the terminal as standard input, output and error",
+        "dup3 ioctl(TIOCSCTTY)",
+        "dup3 onto 0, 1, 2 and TIOCSCTTY."),
+    Row("Owner", "container", "slot:slot uid:num gid:num about:words",
+        "give {about} to user {uid}, group {gid}", "fchown", "fchown(2) of what we made."),
+    Row("Session", "container", "",
+        "start a new session", "setsid", "setsid(2): no terminal of the caller."),
+    # --- the process ----------------------------------------------------------------------
+    Row("Signals", "container", "",
+        "reset signal handlers and mask",
+        "rt_sigaction rt_sigprocmask",
+        "What Python ignores (SIGPIPE, SIGXFSZ) would be inherited."),
+    Row("ParentDeath", "container", "signal:num=9",
+        "die with the caller",
+        "prctl poll",
+        "prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."),
+    Row("Dumpable", "either", "value:num=0",
+        "close this process to ptrace and /proc readers", "prctl", "prctl(PR_SET_DUMPABLE)."),
+    Row("ResourceLimit", "container", "resource:num soft:num hard:num name:words",
+        "limit {name} to {soft} (hard {hard})", "prlimit64", "prlimit(2)."),
+    Row("Umask", "container", "mask:num", "set the umask {mask:#o}", "umask", "umask(2)."),
+    Row("WorkingDirectory", "container", "path:text create:num=0",
+        "go to {path}",
+        "mkdirat openat2 fchdir getcwd",
+        "openat2 beneath the root, fchdir; getcwd must begin with /."),
+    Row("Groups", "container", "groups:data",
+        "set the supplementary groups: {groups_words}", "setgroups", "setgroups(2), u32 each."),
+    Row("BoundingSet", "container", "mask:num",
+        "drop every capability from the bounding set but {mask_words}",
+        "prctl",
+        "prctl(PR_CAPBSET_DROP)."),
+    Row("User", "container", "uid:num gid:num keep:num",
+        "become user {uid}, group {gid}",
+        "prctl(PR_SET_KEEPCAPS) setresgid setresuid prctl(PR_CLEAR_KEEPCAPS)",
+        "Keeps the capabilities over the change where ``keep``; Capabilities follows."),
+    Row("Capabilities", "container", "effective:num permitted:num inheritable:num",
+        "keep only the capabilities {permitted_words}", "capset", "capset(2)."),
+    Row("Ambient", "container", "mask:num",
+        "set the ambient capabilities {mask_words}",
+        "prctl(PR_CAP_AMBIENT_CLEAR_ALL) prctl(PR_CAP_AMBIENT_RAISE)",
+        "prctl(PR_CAP_AMBIENT)."),
+    Row("NoNewPrivileges", "container", "",
+        "forbid new privileges by execve", "prctl", "prctl(PR_SET_NO_NEW_PRIVS)."),
+    Row("Seccomp", "container", "program:data flags:num=0",
+        "load the system call filter ({program_words})", "seccomp", "seccomp(2)."),
+    Row("CloseDescriptors", "container", "",
+        "close every descriptor but 0, 1 and 2 at execve",
+        "close_range",
+        "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)."),
+    Row("Reap", "container", "",
+        "stay as process 1 that reaps and forwards signals; go on in its child",
+        "rt_sigprocmask clone",
+        "The program becomes process 2; its wait status is reported to kokon."),
+    Row("Execute", "container", "paths:list arguments:list environment:list",
+        "run {arguments_words}",
+        "execve",
+        "execve(2) of the first path that exists."),
+)  # fmt: skip

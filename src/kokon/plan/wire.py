@@ -1,0 +1,131 @@
+"""A plan as bytes for init, and back.
+
+    header   u32 magic, version, size, count of ops, offset of the first op, inherited, 0, 0
+    op       u16 code, u16 0, u32 size, then its fields of 8 bytes each (data has 16)
+    heap     texts with their NUL, data aligned to 8, lists (count, offsets, null)
+
+Everything is little-endian and offsets count from the start.  ``init/plan.c`` reads it.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, pack, unpack_from
+
+from .op import Op
+from .ops import OPS
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAGIC = 0x4E4B4F4B
+VERSION = 1
+HEADER = Struct("<8I")
+OP_HEADER = Struct("<HHI")
+_WIDTH = {"s": 8, "n": 8, "t": 8, "d": 16, "l": 8}
+_MASK = 2**64 - 1
+
+
+class _Heap:
+    """Where texts, data and lists go; ``base`` is its offset in the whole."""
+
+    __slots__ = ("base", "bytes", "seen")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.bytes = bytearray()
+        self.seen: dict[str, int] = {}
+
+    def align(self) -> None:
+        self.bytes += b"\0" * (-(self.base + len(self.bytes)) % 8)
+
+    def text(self, value: str) -> int:
+        offset = self.seen.get(value)
+        if offset is None:
+            encoded = value.encode("utf-8", "surrogateescape")
+            if b"\0" in encoded:
+                raise ValueError(f"a NUL byte in {value!r}")
+            offset = self.seen[value] = self.base + len(self.bytes)
+            self.bytes += encoded
+            self.bytes.append(0)
+        return offset
+
+    def data(self, value: bytes) -> int:
+        self.align()
+        offset = self.base + len(self.bytes)
+        self.bytes += value
+        return offset
+
+    def list(self, values: tuple[str | None, ...]) -> int:
+        offsets = [0 if value is None else self.text(value) for value in values]
+        self.align()
+        offset = self.base + len(self.bytes)
+        self.bytes += pack(f"<{len(offsets) + 2}Q", len(offsets), *offsets, 0)
+        return offset
+
+
+def encode(plan: Plan) -> bytes:
+    """The plan as init reads it.  Raises ValueError for a text with a NUL byte."""
+    sizes = [8 + sum(_WIDTH[letter] for _, letter in op.WIRE) for op in plan.ops]
+    first = HEADER.size
+    heap = _Heap(first + sum(sizes))
+    parts = []
+    for op, size in zip(plan.ops, sizes, strict=True):
+        values: list[int] = []
+        for name, letter in op.WIRE:
+            value = getattr(op, name)
+            if letter == "t":
+                values.append(heap.text(value))
+            elif letter == "d":
+                values += (heap.data(value), len(value))
+            elif letter == "l":
+                values.append(heap.list(value))
+            else:
+                values.append(value & _MASK)
+        parts.append(pack(f"<HHI{len(values)}Q", op.CODE, 0, size, *values))
+    # init wants the last byte to be NUL, so that no text runs off the end.
+    heap.bytes.append(0)
+    size = heap.base + len(heap.bytes)
+    header = HEADER.pack(MAGIC, VERSION, size, len(plan.ops), first, len(plan.inherited), 0, 0)
+    return b"".join((header, *parts, heap.bytes))
+
+
+def decode(wire: bytes) -> tuple[tuple[Op, ...], int]:
+    """The ops and the count of inherited descriptors: for tests and for reading saved plans.
+
+    What is not on the wire (``why``, words) is empty.  Raises ValueError for other bytes.
+    """
+    magic, version, size, count, at, inherited, _, _ = HEADER.unpack_from(wire)
+    if (magic, version, size) != (MAGIC, VERSION, len(wire)):
+        raise ValueError("not a plan of this version")
+    ops = []
+    for _ in range(count):
+        code, _, length = OP_HEADER.unpack_from(wire, at)
+        kind = OPS[code - 1]
+        arguments: dict[str, Any] = dict.fromkeys(kind.__slots__, "")
+        field = at + OP_HEADER.size
+        for name, letter in kind.WIRE:
+            arguments[name] = _decode_field(wire, field, letter)
+            field += _WIDTH[letter]
+        ops.append(kind(**arguments, why=""))
+        at += length
+    return tuple(ops), inherited
+
+
+def _decode_field(wire: bytes, at: int, letter: str) -> object:
+    (value,) = unpack_from("<q" if letter == "s" else "<Q", wire, at)
+    if letter == "t":
+        return _text_at(wire, value)
+    if letter == "d":
+        (length,) = unpack_from("<Q", wire, at + 8)
+        return wire[value : value + length]
+    if letter == "l":
+        (count,) = unpack_from("<Q", wire, value)
+        offsets = unpack_from(f"<{count}Q", wire, value + 8)
+        return tuple(_text_at(wire, offset) if offset else None for offset in offsets)
+    return value
+
+
+def _text_at(wire: bytes, offset: int) -> str:
+    return wire[offset : wire.index(b"\0", offset)].decode("utf-8", "surrogateescape")

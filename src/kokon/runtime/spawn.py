@@ -1,0 +1,184 @@
+"""Starting init: descriptors at fixed numbers, an empty environment, and what it reports back."""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+from kokon.errors import OutcomeUnknown
+from kokon.runtime import program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# init/init.h has the same numbers.
+REPORT_FD, PLAN_FD, REPLY_FD, FIRST_FD = 200, 201, 202, 203
+REPORT_PID, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS = range(1, 7)
+REPORT = Struct("<IIiiq")
+
+_F_DUPFD_CLOEXEC = 1030
+
+
+class Report:
+    """One record of init: what happened, at which op, with the kernel's number."""
+
+    __slots__ = ("detail", "error", "kind", "op", "value")
+
+    def __init__(self, kind: int, op: int, error: int, detail: int, value: int) -> None:
+        self.kind = kind
+        self.op = op
+        self.error = error
+        self.detail = detail
+        self.value = value
+
+
+class Spawned:
+    """An init that was started.
+
+    :ivar pid: the container's first process, 0 when there is none.
+    :ivar failed: the report of the step that failed, if one did so far.
+    :ivar status: what the reaper reported of the program (a wait status), or None.
+    :ivar terminal: the master of the container's terminal, or -1.
+    """
+
+    __slots__ = ("failed", "pid", "report_fd", "started", "status", "terminal")
+
+    def __init__(self, report_fd: int) -> None:
+        self.report_fd = report_fd
+        self.pid = 0
+        self.failed: Report | None = None
+        self.started = False
+        self.status: int | None = None
+        self.terminal = -1
+
+    def take(self, record: bytes) -> Report:
+        """Notes what one record says."""
+        report = Report(*REPORT.unpack(record))
+        if report.kind == REPORT_PID:
+            self.pid = report.value
+        elif report.kind == REPORT_FAILED:
+            self.failed = self.failed or report
+        elif report.kind == REPORT_STARTED:
+            self.started = True
+        elif report.kind == REPORT_STATUS:
+            self.status = report.value
+        return report
+
+    def drain(self) -> None:
+        """Reads every record until init has closed its end."""
+        while record := _read_record(self.report_fd):
+            self.take(record)
+
+    def close(self) -> None:
+        """Lets the report go."""
+        if self.report_fd >= 0:
+            os.close(self.report_fd)
+            self.report_fd = -1
+
+
+def spawn(
+    wire: bytes,
+    inherited: Sequence[int],
+    streams: tuple[int, int, int],
+    *,
+    terminal: bool = False,
+    map_ids: Callable[[int], None] | None = None,
+) -> Spawned:
+    """Starts init on a plan and returns when stage 1 has ended; stage 2 goes on.
+
+    :param wire: the encoded plan.
+    :param inherited: descriptors for the plan's inherited slots, in order.
+    :param streams: what becomes 0, 1 and 2.
+    :param terminal: a terminal will be sent back (the report is a socket then).
+    :param map_ids: called with the pid of stage 2 while stage 1 waits (op AwaitParent).
+    :raises OutcomeUnknown: somebody else reaps this process's children.
+    """
+    opened: list[int] = []
+    try:
+        report_read, report_write = _channel(terminal)
+        opened += (report_read, report_write)
+        plan_fd = os.memfd_create("kokon-plan", os.MFD_CLOEXEC)
+        opened.append(plan_fd)
+        _write_all(plan_fd, wire)
+        reply_write = -1
+        passed = {REPORT_FD: report_write, PLAN_FD: plan_fd}
+        if map_ids:
+            reply_read, reply_write = os.pipe2(os.O_CLOEXEC)
+            opened += (reply_read, reply_write)
+            passed[REPLY_FD] = reply_read
+        passed.update(enumerate(inherited, FIRST_FD))
+        stage1 = _start({**passed, 0: streams[0], 1: streams[1], 2: streams[2]}, opened)
+        os.close(report_write)
+        opened.remove(report_write)
+        spawned = Spawned(report_read)
+        if map_ids:
+            _answer(spawned, map_ids, reply_write)
+        _reap_stage1(stage1)
+        if not spawned.pid and (record := _read_record(report_read)):
+            spawned.take(record)
+        opened.remove(report_read)
+        return spawned
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _channel(terminal: bool) -> tuple[int, int]:
+    if not terminal:
+        return os.pipe2(os.O_CLOEXEC)
+    import _socket
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+    return ours.detach(), theirs.detach()
+
+
+def _start(passed: dict[int, int], opened: list[int]) -> int:
+    """posix_spawn with each descriptor at its number."""
+    executable = program.descriptor()
+    top = FIRST_FD + len(passed)
+    actions = []
+    for target, source in passed.items():
+        # A source that is itself a target would be overwritten before it is used.
+        if source != target and source in passed:
+            from fcntl import fcntl
+
+            source = fcntl(source, _F_DUPFD_CLOEXEC, top)
+            opened.append(source)
+        # dup2 onto itself would leave close-on-exec set: init clears nothing for 0, 1, 2.
+        actions.append((os.POSIX_SPAWN_DUP2, source, target))
+    return os.posix_spawn(
+        f"/proc/self/fd/{executable}", ("kokon-init",), {}, file_actions=actions, setsigmask=()
+    )
+
+
+def _answer(spawned: Spawned, map_ids: Callable[[int], None], reply: int) -> None:
+    while record := _read_record(spawned.report_fd):
+        report = spawned.take(record)
+        if report.kind == REPORT_READY:
+            map_ids(report.value)
+            os.write(reply, b"\0")
+            return
+        if report.kind == REPORT_FAILED:
+            return
+
+
+def _reap_stage1(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError as error:
+        raise OutcomeUnknown(
+            "the caller's process reaps kokon's children (SIGCHLD is ignored, or it waits for any)",
+            remedy="wait for your own children by their pids",
+        ) from error
+
+
+def _read_record(fd: int) -> bytes:
+    record = os.read(fd, REPORT.size)
+    return record if len(record) == REPORT.size else b""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

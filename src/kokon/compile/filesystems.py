@@ -73,7 +73,7 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
 def without_unmapped_ids(
     plan: Builder, mount: Mount, data: list[str | None]
 ) -> tuple[str | None, ...]:
-    """devpts refuses a group that is not mapped (EINVAL): with a single id there is no group 5."""
+    """Devpts refuses a group that is not mapped (EINVAL): with a single id there is no group 5."""
     if mount.type != "devpts" or not plan.user_namespace:
         return tuple(data)
     kept: list[str | None] = []
@@ -93,6 +93,8 @@ def _is_mapped(plan: Builder, gid: int) -> bool:
 def small_files(plan: Builder) -> None:
     """/etc/hosts and the like: made by us and mounted; a link of the image is covered, not followed
     (row M17)."""
+    if plan.root.assembly:
+        return
     for path in plan.launch.files:
         slot = plan.slot()
         plan.add(CloneMount(slot, plan.templates_slot, template_name(path), why=path))

@@ -45,8 +45,9 @@ def prepare(plan: Builder) -> None:
     ))  # fmt: skip
     plan.add(Directory(slot, "directory", 0o555, why=why))
     plan.add(File(slot, "file", b"", 0o444, why=why))
-    for path, content in launch.files.items():
-        plan.add(File(slot, template_name(path), content, 0o644, why=path))
+    if not assembly:
+        for path, content in launch.files.items():
+            plan.add(File(slot, template_name(path), content, 0o644, why=path))
     plan.add(AttachAnywhere(slot, OUT_OF_THE_WAY, "covers and small files", why=why))
 
 

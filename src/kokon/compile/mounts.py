@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from kokon.compile import mount_options
 from kokon.errors import HostError, SpecError
-from kokon.kernel.constants import MOUNT_ATTR_IDMAP, MS_PRIVATE
+from kokon.kernel.constants import (
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+)
 from kokon.plan.ops import CloneMount, MountAttributes
 
 TYPE_CHECKING = False
@@ -94,9 +100,11 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
 
 
 def take_assembly_bind(plan: Builder, bind: AssemblyBind) -> None:
-    """One piece of this machine for a built-in root."""
-    from kokon.kernel.constants import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
+    """One piece of this machine for a built-in root.
 
+    Its ids are never mapped: root of the container would own, and so read, what only the host's
+    root may read in /usr.
+    """
     slot = plan.slot()
     plan.taken[bind.destination] = slot
     why = f"{plan.spec.root.path}: {bind.why}" if bind.why else plan.spec.root.path
@@ -106,11 +114,6 @@ def take_assembly_bind(plan: Builder, bind: AssemblyBind) -> None:
         | (MOUNT_ATTR_NOSUID if bind.nosuid else 0)
         | (MOUNT_ATTR_NODEV if bind.nodev else 0)
     )
-    source = plan.root.sources.get(bind.source)
-    # A read-only piece whose owners show as nobody still works; one that cannot be mapped is
-    # taken as it is.
-    mapped = plan.maps_ids and source is not None and source.maps_ids
     plan.source(MountAttributes(
-        slot, attributes | (MOUNT_ATTR_IDMAP if mapped else 0), 0, MS_PRIVATE, 1,
-        plan.user_namespace_slot if mapped else -1, about=bind.destination, why=why,
+        slot, attributes, 0, MS_PRIVATE, 1, -1, about=bind.destination, why=why,
     ))  # fmt: skip

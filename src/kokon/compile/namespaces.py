@@ -54,9 +54,7 @@ def clone(plan: Builder) -> None:
     # Process 1 of a pid namespace may not use CLONE_PARENT (EINVAL), but inherits what stage 1
     # leaves behind.
     adopt = 0 if plan.host.process_1 else 1
-    plan.before.append(
-        Clone(plan.new_namespaces & ~LATE, cgroup=directory, adopt=adopt, why=WHY)
-    )
+    plan.before.append(Clone(plan.new_namespaces & ~LATE, cgroup=directory, adopt=adopt, why=WHY))
     if plan.user_namespace:
         map_ids(plan)
 

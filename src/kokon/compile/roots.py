@@ -115,23 +115,16 @@ STAGE = "/sys"
 
 
 def fill(plan: Builder, assembly: Assembly) -> None:
-    """A tmpfs with the directories, links and small files of a built-in root."""
-    slot = plan.root_slot = plan.slot()
-    why = assembly.name
+    """An empty tmpfs for a built-in root."""
+    plan.root_slot = plan.slot()
     plan.add(Filesystem(
-        slot, "tmpfs", ("size", "1m", "mode", "755"), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        "the root", why=why,
+        plan.root_slot, "tmpfs", ("size", "1m", "mode", "755"),
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, "the root", why=assembly.name,
     ))  # fmt: skip
-    for path, mode in assembly.directories:
-        plan.add(Directory(slot, path, mode, why=why))
-    for path, target in assembly.links:
-        plan.add(Link(slot, path, target, why=why))
-    for path, content, mode in assembly.files:
-        plan.add(File(slot, path, content, mode, why=why))
 
 
 def furnish(plan: Builder, assembly: Assembly) -> None:
-    """Its mounts: writable places, pieces of the host, empty covers."""
+    """What it consists of, in the order of its fields: an interpreter may lie below the home."""
     root, why = plan.root_slot, assembly.name
     user = plan.spec.process.user
     for path, mode in assembly.writable:
@@ -141,6 +134,14 @@ def furnish(plan: Builder, assembly: Assembly) -> None:
             slot, "tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, path, why=why,
         ))  # fmt: skip
         plan.add(Attach(slot, root, path, 1, RESOLVE_NO_SYMLINKS, about="a tmpfs", why=why))
+    for path, mode in assembly.directories:
+        plan.add(Directory(root, path, mode, why=why))
+    for path, target in assembly.links:
+        plan.add(Link(root, path, target, why=why))
+    for path, content, mode in assembly.files:
+        plan.add(File(root, path, content, mode, why=why))
+    for path, content in plan.launch.files.items():
+        plan.add(File(root, path, content, 0o644, why=path))
     for bind in assembly.binds:
         plan.add(Attach(
             plan.taken[bind.destination], root, bind.destination, 1 if bind.directory else 2,

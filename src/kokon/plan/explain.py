@@ -94,7 +94,9 @@ def _namespaces(op: Any) -> str:
 def _options(op: Any) -> str:
     pairs = zip(op.options[::2], op.options[1::2], strict=True)
     words = [key if value is None else f"{key}={value}" for key, value in pairs]
-    words += [name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.attributes & bit == bit]
+    words += [
+        name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.attributes & bit == bit
+    ]
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -102,7 +104,9 @@ def _attributes(op: Any) -> str:
     words = [name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.set & bit == bit]
     if op.set & constants.MOUNT_ATTR_IDMAP:
         words.append("mapped ids")
-    words += [f"not {name}" for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.clear & bit == bit]
+    words += [
+        f"not {name}" for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.clear & bit == bit
+    ]
     if op.propagation:
         words.append(_flags(op.propagation, constants.PROPAGATION))
     return ", ".join(words) or "nothing"
@@ -129,7 +133,9 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
     ops.Clone: {"namespaces_words": _namespaces},
     ops.Unshare: {"namespaces_words": _namespaces},
     ops.IdMap: {"content_words": lambda op: "; ".join(op.content.strip().split("\n"))},
-    ops.Propagation: {"propagation_words": lambda op: _flags(op.propagation, constants.PROPAGATION)},
+    ops.Propagation: {
+        "propagation_words": lambda op: _flags(op.propagation, constants.PROPAGATION)
+    },
     ops.Filesystem: {"options_words": _options},
     ops.CloneMount: {
         "recursive_words": lambda op: " with all below it" if op.recursive else "",
@@ -137,10 +143,9 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
     ops.MountAttributes: {"attributes_words": _attributes},
     ops.Node: {"device_words": _device},
     ops.Groups: {
-        "groups_words": lambda op: ", ".join(
-            map(str, unpack(f"<{len(op.groups) // 4}I", op.groups))
+        "groups_words": lambda op: (
+            ", ".join(map(str, unpack(f"<{len(op.groups) // 4}I", op.groups))) or "(none)"
         )
-        or "(none)"
     },
     ops.BoundingSet: {"mask_words": lambda op: _capabilities(op.mask)},
     ops.Capabilities: {"permitted_words": lambda op: _capabilities(op.permitted)},

@@ -33,9 +33,7 @@ class Row:
 
     __slots__ = ("doc", "fields", "name", "place", "steps", "text")
 
-    def __init__(
-        self, name: str, place: str, fields: str, text: str, steps: str, doc: str
-    ) -> None:
+    def __init__(self, name: str, place: str, fields: str, text: str, steps: str, doc: str) -> None:
         self.name = name
         self.place = place
         self.fields = tuple(_field(word) for word in fields.split())

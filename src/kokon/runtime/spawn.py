@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # init/init.h has the same numbers.
 REPORT_FD, PLAN_FD, REPLY_FD, FIRST_FD = 200, 201, 202, 203
-REPORT_PID, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS = range(1, 7)
+REPORT_PID, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS = range(
+    1, 7
+)
 REPORT = Struct("<IIiiq")
 
 _F_DUPFD_CLOEXEC = 1030
@@ -64,6 +66,25 @@ class Spawned:
         elif report.kind == REPORT_STATUS:
             self.status = report.value
         return report
+
+    def await_terminal(self) -> bool:
+        """Waits for the terminal's master (socket reports only); False when init failed first."""
+        import _socket
+
+        channel = _socket.socket(fileno=self.report_fd)
+        try:
+            while self.terminal < 0 and not self.failed:
+                record, extra, _, _ = channel.recvmsg(REPORT.size, _socket.CMSG_SPACE(4))
+                if len(record) != REPORT.size:
+                    return False
+                self.take(record)
+                for level, kind, data in extra:
+                    if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                        self.terminal = int.from_bytes(data[:4], "little")
+                        os.set_inheritable(self.terminal, False)
+        finally:
+            channel.detach()
+        return self.terminal >= 0
 
     def drain(self) -> None:
         """Reads every record until init has closed its end."""

@@ -1,0 +1,56 @@
+# `make run` tries kokon; `make test` and `make check` are for changing it (CONTRIBUTING.md).
+
+PYTHON ?= python3
+USE := .venv
+DEV := build/venv
+PROGRAMS := src/kokon/_programs/digests
+C_SOURCES := $(wildcard init/*.[ch] launcher/*.[ch])
+PACKAGE := pyproject.toml hatch_build.py tools/compile.py $(C_SOURCES) \
+	$(shell find src/kokon -name '*.py' -o -name '*.json' -o -name py.typed)
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run build generate test check check-init clean
+
+run: $(USE)/installed
+	@$(USE)/bin/kokon run @python python3 -c \
+	'import os; print("Hello from a container of my own: I am process", os.getpid())'
+	@echo "That was: $(USE)/bin/kokon run @python python3 -c '...'"
+	@echo "Next, the steps that it took, each with its reason:"
+	@echo "    $(USE)/bin/kokon explain run --memory 100M @python python3"
+	@echo "and everything else: $(USE)/bin/kokon --help"
+
+build: $(PROGRAMS)
+
+generate: $(DEV)/installed
+	$(DEV)/bin/python tools/generate.py
+
+test: $(DEV)/installed build
+	$(DEV)/bin/pytest -m "not slow" -rs
+
+check: $(DEV)/installed build check-init
+	$(DEV)/bin/ruff check
+	$(DEV)/bin/ruff format --check
+	$(DEV)/bin/mypy
+	$(DEV)/bin/mypy hatch_build.py tools/compile.py
+	$(DEV)/bin/python tools/generate.py --check
+	$(DEV)/bin/pytest tests/unit/test_layers.py
+
+# init under the sanitizers, with short fuzzing
+check-init: $(DEV)/installed
+	$(if $(wildcard tests/fuzz/test_*.py),$(DEV)/bin/pytest tests/fuzz)
+
+clean:
+	rm -rf $(USE) build dist src/kokon/_programs
+
+$(USE)/installed: $(PACKAGE)
+	$(PYTHON) -m venv $(USE)
+	$(USE)/bin/python $(PIP_INSTALL) .
+	@touch $@
+
+$(DEV)/installed: pyproject.toml hatch_build.py
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(PIP_INSTALL) -e '.[test,check]'
+	@touch $@
+
+$(PROGRAMS): $(C_SOURCES) tools/compile.py | $(DEV)/installed
+	$(DEV)/bin/python tools/compile.py

@@ -1,0 +1,114 @@
+"""Capabilities, filter, labels and limits of the process, from what a person asks."""
+
+from __future__ import annotations
+
+from kokon.config import sizes
+from kokon.errors import HostError, OptionError
+from kokon.kernel import capabilities
+from kokon.spec.runtime import Capabilities, ResourceLimit, Seccomp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.config.options import Options
+    from kokon.kernel.facts import HostFacts
+
+UNCONFINED = "unconfined"
+
+
+class SecurityOptions:
+    """``--security-opt`` taken apart.
+
+    :ivar seccomp: "" for the default profile, ``unconfined``, or a file's path.
+    :ivar no_new_privileges: on unless switched off.
+    """
+
+    __slots__ = ("apparmor", "label", "no_new_privileges", "seccomp")
+
+    def __init__(self, entries: tuple[str, ...]) -> None:
+        self.seccomp = ""
+        self.apparmor = ""
+        self.label = ""
+        self.no_new_privileges = True
+        for entry in entries:
+            # Docker takes key=value and the older key:value.
+            separator = "=" if "=" in entry else ":"
+            key, _, value = entry.partition(separator)
+            if key == "seccomp" and value:
+                self.seccomp = value
+            elif key == "apparmor" and value:
+                self.apparmor = value
+            elif key == "label" and value:
+                self.label = value
+            elif key == "no-new-privileges" and value in ("", "true", "false"):
+                self.no_new_privileges = value != "false"
+            else:
+                raise OptionError(
+                    "is unknown",
+                    where=f"--security-opt {entry}",
+                    remedy="use seccomp=FILE|unconfined, no-new-privileges[=false],"
+                    " apparmor=PROFILE|unconfined or label=CONTEXT",
+                )
+
+
+def capability_mask(options: Options, host: HostFacts, *, own_user_namespace: bool) -> int:
+    """The capabilities of the program.
+
+    In a user namespace of its own every capability can be had; else no more than the caller's
+    bounding set: ALL is cut to it, a name that is not in it is an error.
+    """
+    possible = capabilities.ALL if own_user_namespace else host.bounding
+    if options.privileged:
+        return possible & capabilities.ALL
+    mask = capabilities.DEFAULT_MASK & possible
+    drops = [capabilities.parse(word, "--cap-drop") for word in options.cap_drop]
+    if capabilities.ALL in drops:
+        mask = 0
+    for word in options.cap_add:
+        bit = capabilities.parse(word, "--cap-add")
+        if bit != capabilities.ALL and bit & ~possible:
+            raise HostError(
+                "this machine does not let us have it: it is not in our bounding set",
+                where=f"--cap-add {word}",
+                remedy="leave it out, or start kokon with it",
+            )
+        mask |= bit & possible
+    for bit in drops:
+        if bit != capabilities.ALL:
+            mask &= ~bit
+    return mask
+
+
+def capability_sets(mask: int, uid: int) -> Capabilities:
+    """Bounding, and for root permitted and effective too; inheritable and ambient stay empty
+    (row E5)."""
+    held = mask if uid == 0 else 0
+    return Capabilities(bounding=mask, effective=held, permitted=held)
+
+
+def seccomp(
+    options: Options, host: HostFacts, mask: int, chosen: str, profile: bytes | None
+) -> Seccomp | None:
+    """The filter: kokon's own profile, a file's, or none.
+
+    :param chosen: what ``--security-opt seccomp=`` says.
+    :param profile: the text of the file that it names.
+    """
+    if chosen == UNCONFINED or (options.privileged and not chosen):
+        return None
+    from kokon.security import seccomp as filters
+
+    if profile is None:
+        return Seccomp(filters.default_program(host.architecture, mask))
+    parsed = filters.parse_text(
+        profile, f"--security-opt seccomp={chosen}", mask, host.architecture, host.kernel
+    )
+    return Seccomp(filters.program(parsed, host.architecture), parsed.flags)
+
+
+def resource_limits(entries: tuple[str, ...]) -> tuple[ResourceLimit, ...]:
+    """``--ulimit``."""
+    limits = {}
+    for entry in entries:
+        name, soft, hard = sizes.ulimit(entry)
+        limits[name] = ResourceLimit(f"RLIMIT_{name.upper()}", soft, hard)
+    return tuple(limits.values())

@@ -1,0 +1,140 @@
+"""What a person may ask of a run: one table of options, for the Python API and the command line."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class Option:
+    """One row of the table.
+
+    :param name: of the command line, without dashes; the Python name has underscores for dashes.
+    :param kind: flag (a switch), text, list (may be given again), number.
+    :param metavar: what stands for the value in help; empty for a flag.
+    :param help: one line, without a full stop.
+    :param short: one letter, or nothing.
+    :param group: the heading of help that it belongs to.
+    :param python: the keyword of ``kokon.run``, where it is another word.
+    """
+
+    __slots__ = ("group", "help", "kind", "metavar", "name", "python", "short")
+
+    def __init__(
+        self,
+        group: str,
+        name: str,
+        kind: str,
+        metavar: str,
+        help: str,
+        short: str = "",
+        python: str = "",
+    ) -> None:
+        self.group = group
+        self.name = name
+        self.kind = kind
+        self.metavar = metavar
+        self.help = help
+        self.short = short
+        self.python = python or name.replace("-", "_")
+
+
+TABLE = (
+    Option("Program", "env", "list", "NAME[=VALUE]", "set a variable; without a value, take the caller's", "e"),
+    Option("Program", "env-file", "list", "FILE", "read variables from a file"),
+    Option("Program", "workdir", "text", "DIR", "start in this directory", "w", "cwd"),
+    Option("Program", "user", "text", "USER[:GROUP]", "run as this user (name or id) of the root", "u"),
+    Option("Program", "group-add", "list", "GROUP", "add a supplementary group"),
+    Option("Program", "umask", "text", "MASK", "umask of the program, octal (default 022)"),
+    Option("Program", "init", "flag", "", "run a small process 1 that reaps and forwards signals"),
+    Option("Program", "interactive", "flag", "", "keep standard input open", "i"),
+    Option("Program", "tty", "flag", "", "give the program a terminal of its own", "t"),
+    Option("Program", "timeout", "text", "SECONDS", "end the container after this time"),
+    Option("Root and files", "read-only", "flag", "", "make the root read-only"),
+    Option("Root and files", "rw", "flag", "", "write to the root directory itself, not to a copy"),
+    Option("Root and files", "keep", "text", "DIR", "keep what the program writes in this directory"),
+    Option("Root and files", "packages", "flag", "", "@python: with the packages of the caller's environment"),
+    Option("Root and files", "volume", "list", "SRC:DST[:OPTIONS]", "show a file or directory of the host", "v", "volumes"),
+    Option("Root and files", "mount", "list", "type=…,src=…,dst=…", "the same, and more, in Docker's long words", "", "mounts"),
+    Option("Root and files", "tmpfs", "list", "DST[:OPTIONS]", "an empty file system in memory"),
+    Option("Root and files", "device", "list", "SRC[:DST[:rwm]]", "show a device of the host", "", "devices"),
+    Option("Root and files", "shm-size", "text", "SIZE", "size of /dev/shm (default 64M)"),
+    Option("Isolation", "hostname", "text", "NAME", "host name inside (default kokon)", "h"),
+    Option("Isolation", "domainname", "text", "NAME", "NIS domain name inside"),
+    Option("Isolation", "network", "text", "none|host", "network namespace: none has loopback only (default)"),
+    Option("Isolation", "pid", "text", "private|host", "pid namespace"),
+    Option("Isolation", "ipc", "text", "private|host", "ipc namespace"),
+    Option("Isolation", "uts", "text", "private|host", "uts namespace (host name)"),
+    Option("Isolation", "userns", "text", "private|host", "user namespace: host turns the mapping of ids off"),
+    Option("Isolation", "cgroupns", "text", "private|host", "cgroup namespace"),
+    Option("Isolation", "time", "text", "CLOCK=SECONDS", "a time namespace with this offset (boottime=, monotonic=)"),
+    Option("Isolation", "dns", "list", "ADDRESS", "name server for resolv.conf"),
+    Option("Isolation", "add-host", "list", "NAME:ADDRESS", "a line for /etc/hosts"),
+    Option("Isolation", "sysctl", "list", "KEY=VALUE", "set a sysctl of a namespace of the container", "", "sysctls"),
+    Option("Confinement", "cap-add", "list", "CAPABILITY", "add a capability (or ALL)"),
+    Option("Confinement", "cap-drop", "list", "CAPABILITY", "drop a capability (or ALL)"),
+    Option("Confinement", "privileged", "flag", "", "every capability, no filter, no masks: not isolated"),
+    Option("Confinement", "security-opt", "list", "KEY=VALUE", "seccomp=FILE|unconfined, no-new-privileges[=false], apparmor=…, label=…"),
+    Option("Confinement", "oom-score-adj", "number", "NUMBER", "how soon the kernel ends it when memory runs out"),
+    Option("Confinement", "ulimit", "list", "NAME=SOFT[:HARD]", "a limit of setrlimit(2)", "", "ulimits"),
+    Option("Limits", "memory", "text", "SIZE", "memory at most, like 100M or 2G", "m"),
+    Option("Limits", "memory-swap", "text", "SIZE", "memory and swap together at most; -1 is no limit"),
+    Option("Limits", "memory-swappiness", "number", "0..100", "how readily memory is swapped"),
+    Option("Limits", "memory-reservation", "text", "SIZE", "memory that is left to it under pressure"),
+    Option("Limits", "memory-high", "text", "SIZE", "memory above which it is slowed (v2)"),
+    Option("Limits", "cpus", "text", "NUMBER", "processors at most, like 1.5"),
+    Option("Limits", "cpu-shares", "number", "NUMBER", "weight against others (default 1024)"),
+    Option("Limits", "cpuset-cpus", "text", "LIST", "processors it may use, like 0-2,4"),
+    Option("Limits", "cpuset-mems", "text", "LIST", "memory nodes it may use"),
+    Option("Limits", "pids-limit", "number", "NUMBER", "processes and threads at most", "", "pids"),
+    Option("Limits", "blkio-weight", "number", "10..1000", "weight of its io"),
+    Option("Limits", "device-read-bps", "list", "DEVICE:SIZE", "bytes a second at most"),
+    Option("Limits", "device-write-bps", "list", "DEVICE:SIZE", "bytes a second at most"),
+    Option("Limits", "device-read-iops", "list", "DEVICE:NUMBER", "operations a second at most"),
+    Option("Limits", "device-write-iops", "list", "DEVICE:NUMBER", "operations a second at most"),
+    Option("Limits", "hugetlb", "list", "SIZE=BYTES", "huge pages at most, like 2MB=64M"),
+    Option("Limits", "rdma", "list", "DEVICE=hca_handle=N,…", "RDMA resources at most"),
+    Option("Limits", "cgroup-conf", "list", "KEY=VALUE", "any file of cgroup v2"),
+    Option("Limits", "cgroup-parent", "text", "PATH", "make its cgroup below this one"),
+    Option("Limits", "limits", "text", "enforce|best-effort", "what happens where limits cannot be enforced"),
+    Option("Limits", "max-output", "text", "SIZE", "captured output at most (Python; default 64M)"),
+)  # fmt: skip
+"""Every option, in the order of help."""
+
+FLAGS = frozenset(option.python for option in TABLE if option.kind == "flag")
+LISTS = frozenset(option.python for option in TABLE if option.kind == "list")
+
+
+class Options:
+    """The options of one run, by their Python names; what was not given is None, () or False.
+
+    :ivar given: option to the words it was given as, for ``explain`` and errors
+        (``--memory 100M``).
+    """
+
+    __slots__ = ("_values", "args", "root")
+
+    def __init__(self, root: str, args: tuple[str, ...], values: Mapping[str, Any]) -> None:
+        self.root = root
+        self.args = args
+        self._values = dict(values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._values.get(name)
+        if value is None:
+            return False if name in FLAGS else () if name in LISTS else None
+        return value
+
+    def words(self, name: str) -> str:
+        """An option as a person wrote it: ``--memory 100M``."""
+        option = next(option for option in TABLE if option.python == name)
+        value = self._values.get(name)
+        if option.kind == "flag" or value is None:
+            return f"--{option.name}"
+        if option.kind == "list":
+            return " ".join(f"--{option.name} {entry}" for entry in value)
+        return f"--{option.name} {value}"

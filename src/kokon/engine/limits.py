@@ -1,0 +1,79 @@
+"""Limits of a run: its cgroups made, handed over, read and removed."""
+
+from __future__ import annotations
+
+from kokon.engine import owner
+from kokon.errors import HostError, OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.cgroup.manager import Manager
+    from kokon.cgroup.usage import Hit, Usage
+    from kokon.config.container import Configuration
+    from kokon.config.options import Options
+    from kokon.engine.undo import Undo
+    from kokon.kernel.facts import HostFacts
+
+
+class Placed:
+    """The cgroups of a run, if it has any.
+
+    :ivar descriptors: for the plan's inherited slots.
+    :ivar tasks: names of the v1 groups, :ivar directory: whether the first is a v2 directory.
+    """
+
+    __slots__ = ("descriptors", "directory", "manager", "notes", "tasks")
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+        self.tasks: tuple[str, ...] = ()
+        self.directory = False
+        self.manager: Manager | None = None
+        self.notes: tuple[str, ...] = ()
+
+    def read(self) -> tuple[Usage | None, tuple[Hit, ...]]:
+        """What was used, and which limits were met."""
+        if self.manager is None:
+            return None, ()
+        return self.manager.usage(), self.manager.limits_hit()
+
+
+def place(options: Options, configuration: Configuration, host: HostFacts, undo: Undo) -> Placed:
+    """Makes the cgroups that the limits need; none without limits.
+
+    :raises HostError: they cannot be had, with the way to get them.
+    """
+    placed = Placed()
+    resources = configuration.spec.linux.resources
+    if options.limits not in (None, "enforce", "best-effort"):
+        raise OptionError(
+            f"{options.limits!r} is unknown", where="--limits", remedy="give enforce or best-effort"
+        )
+    if resources is None:
+        return placed
+    from kokon.cgroup.manager import UNIFIED, Manager
+
+    manager = Manager.for_host(
+        host.cgroups, name=f"kokon-{owner.current().name()}", parent=options.cgroup_parent
+    )
+    try:
+        placement = manager.create(resources, origins=configuration.asked)
+    except HostError as error:
+        if options.limits != "best-effort":
+            raise
+        placed.notes = (f"limits are not enforced: {error.what}",)
+        return placed
+    undo.push(manager.remove)
+    undo.push(placement.close)
+    placed.manager = manager
+    placed.notes = placement.notes
+    if placement.directory_fd is not None:
+        placed.directory = True
+        placed.descriptors.append(placement.directory_fd)
+    placed.descriptors += placement.tasks_fds
+    seen: dict[str, str] = {}
+    for key, path in placement.paths.items():
+        if key != UNIFIED:
+            seen.setdefault(path, key)
+    placed.tasks = tuple(seen.values())
+    return placed

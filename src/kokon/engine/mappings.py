@@ -1,0 +1,163 @@
+"""Which ids of the host a container's ids are."""
+
+from __future__ import annotations
+
+import os
+
+from kokon import paths
+from kokon.engine import owner
+from kokon.errors import HostError, RetryError
+from kokon.plan.remedies import user_namespaces
+from kokon.spec.runtime import IdMapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.kernel.facts import HostFacts
+
+RANGE = 65536
+
+
+class Mappings:
+    """The maps of one container.
+
+    :ivar by_parent: newuidmap has to write them.
+    :ivar notes: what is said of them once.
+    """
+
+    __slots__ = ("_range", "by_parent", "gids", "notes", "uids")
+
+    def __init__(
+        self,
+        uids: tuple[IdMapping, ...],
+        gids: tuple[IdMapping, ...],
+        by_parent: bool = False,
+        range_: int = 0,
+    ) -> None:
+        self.uids = uids
+        self.gids = gids
+        self.by_parent = by_parent
+        self._range = range_
+
+    def release(self) -> None:
+        """Gives a private range back, for the next container of this process."""
+        if self._range:
+            _free.append(self._range)
+            self._range = 0
+
+
+def choose(host: HostFacts) -> Mappings:
+    """Maps for a new user namespace.
+
+    Root of the machine: a private range of 65,536.  Others: themselves as 0, and the whole
+    subordinate range above it where newuidmap grants one; else the single id.
+
+    :raises HostError: user namespaces are switched off.
+    """
+    if not host.user_namespaces:
+        raise HostError("user namespaces are switched off here", remedy=user_namespaces(host))
+    if host.is_root:
+        return _private_range(host)
+    if host.subordinate_uids and host.subordinate_gids:
+        return Mappings(
+            _with_subordinates(host.uid, host.subordinate_uids),
+            _with_subordinates(host.gid, host.subordinate_gids),
+            by_parent=True,
+        )
+    return Mappings((IdMapping(0, host.uid, 1),), (IdMapping(0, host.gid, 1),))
+
+
+def _with_subordinates(own: int, ranges: tuple[tuple[int, int], ...]) -> tuple[IdMapping, ...]:
+    result, inside = [IdMapping(0, own, 1)], 1
+    for first, count in ranges:
+        result.append(IdMapping(inside, first, count))
+        inside += count
+    return tuple(result)
+
+
+_free: list[int] = []
+_owner_of_free = 0
+
+
+def _private_range(host: HostFacts) -> Mappings:
+    """A range that no other container and no line of subuid has."""
+    if not host.maps_all_ids:
+        # Root of a container: the ids that it has itself are all there is.
+        size = min(RANGE, sum(entry[2] for entry in host.id_map))
+        same = (IdMapping(0, 0, size),)
+        return Mappings(same, same)
+    global _owner_of_free
+    if _owner_of_free != os.getpid():
+        _free.clear()
+        _owner_of_free = os.getpid()
+    try:
+        first = _free.pop()
+    except IndexError:
+        first = _claim()
+    mapping = (IdMapping(0, first, RANGE),)
+    return Mappings(mapping, mapping, range_=first)
+
+
+def _claim() -> int:
+    """Claims a range by a file made with O_EXCL, which holds our token."""
+    from kokon.security.idmap import private_ranges
+
+    directory = owner.private_directory(paths.state() + "/ids")
+    token = owner.current().token
+    for first in private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = os.open(f"{directory}/{first}", flags, 0o600)
+        except FileExistsError:
+            continue
+        os.write(fd, token.encode())
+        os.close(fd)
+        return first
+    raise RetryError(
+        "every private range of ids is in use",
+        remedy="wait for containers to end, or use --userns host",
+    )
+
+
+def release_claims(tokens: set[str]) -> None:
+    """Removes the claims of these owners."""
+    directory = paths.state() + "/ids"
+    try:
+        claims = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in claims:
+        if _read(f"{directory}/{name}") in tokens:
+            try:
+                os.unlink(f"{directory}/{name}")
+            except FileNotFoundError:
+                pass
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
+    """Runs newuidmap and newgidmap for a process (newuidmap(1)).
+
+    :raises HostError: one of them refused.
+    """
+    for program, maps in ((host.newuidmap, mappings.uids), (host.newgidmap, mappings.gids)):
+        numbers = [str(n) for m in maps for n in (m.container_id, m.host_id, m.size)]
+        read, write = os.pipe2(os.O_CLOEXEC)
+        actions = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
+        child = os.posix_spawn(program, (program, str(pid), *numbers), {}, file_actions=actions)
+        os.close(write)
+        words = os.read(read, 4096).decode("utf-8", "replace").strip()
+        os.close(read)
+        _, status = os.waitpid(child, 0)
+        if status:
+            name = os.path.basename(program)
+            raise HostError(
+                f"{name} refused to map the ids: {words or status}",
+                remedy=f"see that {program} is set-uid root and /etc/subuid, /etc/subgid are right",
+            )

@@ -1,0 +1,133 @@
+"""Who owns what a run makes: this process, by a lock that the kernel lets go when it dies.
+
+Everything that a run leaves on the machine while it lives (writes of an overlay, a cgroup, a range
+of ids) has the owner's token in its name.  The next command tries the lock of each token; one
+that it gets belongs to nobody any more, and what has its name is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from kokon import paths
+from kokon.errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Owner:
+    """This process's token and its lock.
+
+    :ivar token: eight letters, unique on this machine.
+    """
+
+    __slots__ = ("_counter", "fd", "path", "pid", "token")
+
+    def __init__(self) -> None:
+        directory = private_directory(paths.state() + "/owners")
+        while True:
+            self.token = os.urandom(4).hex()
+            self.path = f"{directory}/{self.token}"
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+                self.fd = os.open(self.path, flags, 0o600)
+            except FileExistsError:
+                continue
+            try:
+                flock(self.fd, LOCK_EX | LOCK_NB)
+                # Between our open and our lock a sweep may have taken it for a dead owner's.
+                if os.fstat(self.fd).st_nlink:
+                    break
+            except BlockingIOError:
+                pass
+            os.close(self.fd)
+        self.pid = os.getpid()
+        self._counter = 0
+
+    def name(self) -> str:
+        """A fresh name with the token in it."""
+        self._counter += 1
+        return f"{self.token}-{self._counter}"
+
+    def release(self) -> None:
+        """Removes the token; nothing with its name is left by then."""
+        if os.getpid() == self.pid:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass
+
+
+_current: Owner | None = None
+
+
+def current() -> Owner:
+    """The owner of this process, made at the first run (and again in a forked child)."""
+    global _current
+    if _current is None or _current.pid != os.getpid():
+        import atexit
+
+        _current = Owner()
+        atexit.register(_current.release)
+    return _current
+
+
+def private_directory(path: str) -> str:
+    """A directory of ours, 0700, made where it is missing and never through a link (row U9).
+
+    :raises HostError: it belongs to somebody else, is a link, or is open to others.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            private_directory(parent) if "kokon" in parent else os.makedirs(parent, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise HostError(
+                f"{path} cannot be made", errno=error.errno or 0,
+                remedy="kokon needs a place of its own: set XDG_RUNTIME_DIR or KOKON_STORE",
+            ) from error  # fmt: skip
+        found = os.lstat(path)
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid != os.geteuid()
+        or stat.S_IMODE(found.st_mode) & 0o077
+    ):
+        raise HostError(
+            f"{path} is not a directory of ours that is closed to others",
+            remedy="remove it, or make it yours with mode 0700",
+        )
+    return path
+
+
+def dead(directory: str) -> Iterator[str]:
+    """Tokens whose process is gone; each one's file is removed when the caller is done with it."""
+    try:
+        tokens = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for token in tokens:
+        path = f"{directory}/{token}"
+        if _current is not None and path == _current.path:
+            continue
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            yield token
+            os.unlink(path)
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            os.close(fd)

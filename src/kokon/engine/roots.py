@@ -1,0 +1,186 @@
+"""ROOT: a directory, a tarball or a built-in, found and described for the compiler."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from kokon import paths
+from kokon.compile.inputs import RootFacts, Source
+from kokon.engine import owner
+from kokon.errors import OptionError, RootError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kokon.compile.assembly import Assembly
+    from kokon.config.options import Options
+    from kokon.engine.undo import Undo
+    from kokon.kernel.accounts import Account
+    from kokon.kernel.facts import HostFacts
+    from kokon.kernel.filesystems import MountTable
+
+MOUNT_POINTS = ("proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf")
+
+
+class FoundRoot:
+    """A root that exists.
+
+    :ivar path: its directory, or "" for a built-in one.
+    :ivar assembly: what a built-in one consists of.
+    :ivar notes: what is said of it once.
+    """
+
+    __slots__ = ("assembly", "notes", "path")
+
+    def __init__(self, path: str, assembly: Assembly | None, notes: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.assembly = assembly
+        self.notes = notes
+
+
+def find(options: Options, progress: Callable[[int, int], object] | None = None) -> FoundRoot:
+    """The root that a name means; a tarball is unpacked when it is new.
+
+    :raises RootError: there is no such root.
+    """
+    name = options.root
+    if name.startswith("@"):
+        from kokon.storage import builtin
+
+        return FoundRoot("", builtin.assemble(name, packages=options.packages))
+    if options.packages:
+        raise OptionError("is for @python only", where="--packages", remedy="leave it out")
+    if not name.startswith(("/", ".")):
+        near = f"./{name}"
+        if os.path.exists(near):
+            raise RootError(
+                f"{name!r} would be the name of an image, and there are no images yet",
+                where="ROOT",
+                remedy=f"write {near} for the one in this directory",
+            )
+        raise RootError(
+            f"{name!r} is no path and no built-in root",
+            where="ROOT",
+            remedy="a path begins with / or . and the built-in roots are @host and @python",
+        )
+    path = os.path.abspath(name)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise RootError(
+            f"{name} cannot be used", where="ROOT", errno=error.errno or 0,
+            remedy="give a directory, a tarball, @host or @python",
+        ) from None  # fmt: skip
+    if stat.S_ISDIR(mode):
+        return FoundRoot(path, None)
+    return _from_tarball(path, progress)
+
+
+def _from_tarball(path: str, progress: Callable[[int, int], object] | None) -> FoundRoot:
+    from kokon.image.store import Store
+
+    owner.private_directory(paths.store())
+    with Store(paths.store() + "/roots") as store:
+        stored = store.root_from_tarball(path, progress=progress)
+    notes = []
+    if stored.fresh and stored.squashed:
+        notes.append(
+            f"{stored.squashed} files of other owners belong to you: without root they cannot keep"
+            " theirs"
+        )
+    if stored.fresh and stored.skips:
+        first, reason = stored.skipped[0]
+        notes.append(f"{stored.skips} entries were left out, the first is {first}: {reason}")
+    return FoundRoot(stored.path, None, tuple(notes))
+
+
+def account(found: FoundRoot, user: str | None) -> Account:
+    """Whom the program runs as, by the root's own passwd and group (rows E6, E7)."""
+    from kokon.kernel import accounts
+
+    wanted = user if user is not None else "0"
+    if found.assembly:
+        files = {path.lstrip("/"): content for path, content, _ in found.assembly.files}
+        result = accounts.lookup_user(files, wanted)
+        if user is None:
+            result.home = found.assembly.writable[0][0] if found.assembly.writable else "/"
+        return result
+    fd = os.open(found.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return accounts.lookup_user(fd, wanted)
+    finally:
+        os.close(fd)
+
+
+def describe(
+    found: FoundRoot,
+    options: Options,
+    host: HostFacts,
+    table: MountTable | None,
+    sources: dict[str, Source],
+    undo: Undo,
+) -> RootFacts:
+    """How the root is made: as it is, under an overlay for the container's writes, or assembled.
+
+    :param table: the mounts of this machine, when ids will be mapped.
+    """
+    if found.assembly:
+        if options.rw or options.keep:
+            raise OptionError(
+                f"{found.assembly.name} cannot be written to",
+                where="--rw" if options.rw else "--keep",
+                remedy="write to its home directory, /tmp or a volume",
+            )
+        return RootFacts("assembly", assembly=found.assembly, sources=sources)
+    maps_ids = table is None or table.maps_ids(found.path, host.kernel)
+    if options.rw or (options.read_only and _has_mount_points(found.path, options)):
+        return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
+    upper, volatile = _writes(options, undo)
+    maps_ids = maps_ids and (table is None or table.maps_ids(upper, host.kernel))
+    return RootFacts(
+        "overlay", path=found.path, lowers=(found.path,), upper=upper, volatile=volatile,
+        sources=sources, maps_ids=maps_ids,
+    )  # fmt: skip
+
+
+def _has_mount_points(path: str, options: Options) -> bool:
+    """Whether nothing has to be made in a root that is only read."""
+    if options.volumes or options.mounts or options.tmpfs:
+        return False
+    return all(os.path.lexists(f"{path}/{name}") for name in MOUNT_POINTS)
+
+
+def _writes(options: Options, undo: Undo) -> tuple[str, bool]:
+    """Where an overlay keeps what the container writes: dropped with it, unless kept."""
+    if options.keep is not None:
+        keep = os.path.abspath(options.keep)
+        for name in ("", "/upper", "/work"):
+            try:
+                os.mkdir(keep + name, 0o755 if name == "/upper" else 0o700)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise OptionError(
+                    "cannot be made", where=f"--keep {options.keep}", errno=error.errno or 0,
+                    remedy="name a directory whose parent exists",
+                ) from None  # fmt: skip
+        return keep, False
+    directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
+    name = owner.current().name()
+    parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    os.mkdir(name, 0o700, dir_fd=parent)
+
+    def remove() -> None:
+        from kokon.kernel.removal import remove_tree
+
+        try:
+            remove_tree(parent, name)
+        finally:
+            os.close(parent)
+
+    undo.push(remove)
+    os.mkdir(f"{name}/upper", 0o755, dir_fd=parent)
+    os.mkdir(f"{name}/work", 0o700, dir_fd=parent)
+    return f"{directory}/{name}", True

@@ -1,0 +1,229 @@
+"""One run: looked up, configured, compiled, performed, and everything taken back."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from kokon.compile.container import compile_container
+from kokon.compile.inputs import Launch, RootFacts, Source
+from kokon.config.container import Configuration, Surroundings, configure, implied
+from kokon.config.container import namespaces as wanted_namespaces
+from kokon.engine import files, limits, mappings, roots, sources, sweep
+from kokon.engine.undo import Undo
+from kokon.errors import KokonError
+from kokon.kernel import facts
+from kokon.plan import check, wire
+from kokon.runtime.failure import failure
+from kokon.runtime.process import FirstProcess
+from kokon.runtime.spawn import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kokon.config.options import Options
+    from kokon.kernel.facts import HostFacts
+    from kokon.plan.plan import Plan
+    from kokon.runtime.process import Ended
+
+
+class Prepared:
+    """A run that is ready: its plan, and what it has to hand over.
+
+    ``close`` takes back all that was made for it.
+    """
+
+    __slots__ = ("configuration", "host", "limits", "mappings", "notes", "plan", "undo")
+
+    def __init__(
+        self,
+        plan: Plan,
+        configuration: Configuration,
+        host: HostFacts,
+        placed: limits.Placed,
+        maps: mappings.Mappings | None,
+        notes: tuple[str, ...],
+        undo: Undo,
+    ) -> None:
+        self.plan = plan
+        self.configuration = configuration
+        self.host = host
+        self.limits = placed
+        self.mappings = maps
+        self.notes = notes
+        self.undo = undo
+
+    def start(self, streams: tuple[int, int, int]) -> FirstProcess:
+        """Performs the plan; returns when the container's first process is on its own.
+
+        :param streams: what becomes the program's 0, 1 and 2.
+        :raises KokonError: a step outside was refused.
+        """
+        maps = self.mappings
+
+        def map_ids(pid: int) -> None:
+            if maps:
+                mappings.write_by_helpers(self.host, maps, pid)
+
+        spawned = spawn(
+            wire.encode(self.plan),
+            self.limits.descriptors,
+            streams,
+            terminal=self.configuration.spec.process.terminal,
+            map_ids=map_ids if maps and maps.by_parent else None,
+        )
+        if not spawned.pid:
+            failed = spawned.failed
+            spawned.close()
+            raise self.refused(failed)
+        return FirstProcess(spawned)
+
+    def refused(self, report: object) -> KokonError:
+        """The error that a failed report stands for."""
+        from kokon.errors import HostError
+        from kokon.runtime.spawn import Report
+
+        if not isinstance(report, Report):
+            return HostError(
+                "init was ended before it could report",
+                remedy="see the kernel's log (dmesg): memory may have run out",
+            )
+        return failure(self.plan, report, self.host, self.configuration.asked)
+
+    def close(self) -> list[Exception]:
+        """Takes back everything that was made."""
+        return self.undo.run()
+
+
+def prepare(
+    options: Options,
+    *,
+    terminal: bool = False,
+    terminal_size: tuple[int, int] = (0, 0),
+    parent_death: bool = True,
+    progress: Callable[[int, int], object] | None = None,
+) -> Prepared:
+    """Looks up, configures and compiles a run, and makes what it needs on the machine.
+
+    :param terminal: the program gets a terminal.
+    :param progress: called while a tarball is unpacked, with bytes done and in all.
+    :raises KokonError: the request or the machine is at fault; nothing is left.
+    """
+    sweep.once()
+    undo = Undo()
+    try:
+        return _prepare(options, terminal, terminal_size, parent_death, progress, undo)
+    except BaseException:
+        undo.run()
+        raise
+
+
+def _prepare(
+    options: Options,
+    terminal: bool,
+    terminal_size: tuple[int, int],
+    parent_death: bool,
+    progress: Callable[[int, int], object] | None,
+    undo: Undo,
+) -> Prepared:
+    host = facts.read()
+    kinds = wanted_namespaces(options, host, {})
+    found = roots.find(options, progress)
+    account = roots.account(found, options.user)
+    maps = None
+    if "user" in kinds:
+        maps = mappings.choose(host)
+        undo.push(maps.release)
+    configuration = configure(
+        options,
+        host,
+        Surroundings(
+            uid=account.uid,
+            gid=account.gid,
+            groups=(*account.groups, *files.extra_groups(found, options)),
+            home=account.home,
+            caller=os.environ,
+            uid_mappings=maps.uids if maps else (),
+            gid_mappings=maps.gids if maps else (),
+            devices=sources.device_numbers(options),
+            seccomp=sources.seccomp_text(options),
+            environment_files=sources.environment_files(options),
+            root_environment=found.assembly.environment if found.assembly else None,
+            root_working_directory=account.home if found.assembly else "/",
+            terminal=terminal,
+        ),
+    )
+    table = sources.mount_table() if maps and host.may_mount else None
+    known: dict[str, Source] = {}
+    sources.describe_binds(configuration, host, table, known)
+    root = roots.describe(found, options, host, table, known, undo)
+    placed = limits.place(options, configuration, host, undo)
+    launch = Launch(
+        reaper=bool(options.init),
+        parent_death=parent_death,
+        tasks=placed.tasks,
+        cgroup_directory=placed.directory,
+        map_by_parent=bool(maps and maps.by_parent),
+        files=files.small_files(options, configuration.spec),
+        terminal_size=terminal_size,
+    )
+    plan = _compile(configuration, host, root, launch)
+    notes = (*found.notes, *implied(options, kinds), *placed.notes, *plan.notes)
+    return Prepared(plan, configuration, host, placed, maps, notes, undo)
+
+
+def _compile(
+    configuration: Configuration, host: HostFacts, root: RootFacts, launch: Launch
+) -> Plan:
+    """Compiles, and says an error in the words of the option that asked."""
+    from kokon.plan.explain import asked_by
+
+    try:
+        plan = compile_container(configuration.spec, host, root, launch)
+    except KokonError as error:
+        error.where = asked_by(error.where, configuration.asked)
+        raise
+    check.check(plan)
+    return plan
+
+
+class Outcome:
+    """How a run ended.
+
+    :ivar cause: exited, signal, timeout, memory, output or unknown.
+    :ivar ended: status and times of the program.
+    :ivar usage: what its cgroups counted, None without limits.
+    """
+
+    __slots__ = ("cause", "ended", "hits", "usage")
+
+    def __init__(self, cause: str, ended: Ended, usage: object, hits: tuple[object, ...]) -> None:
+        self.cause = cause
+        self.ended = ended
+        self.usage = usage
+        self.hits = hits
+
+
+def finish(prepared: Prepared, process: FirstProcess, ended_by: str = "exit") -> Outcome:
+    """Waits for the end, reads what was used, and tells why it ended.
+
+    :param ended_by: ``timeout`` or ``output`` when kokon ended it.
+    :raises KokonError: a step inside was refused: the program did not run.
+    """
+    ended = process.wait()
+    if process.spawned.failed:
+        raise prepared.refused(process.spawned.failed)
+    usage, hits = prepared.limits.read()
+    if ended_by != "exit":
+        cause = ended_by
+    elif any(hit.limit == "memory" for hit in hits) and ended.returncode in (-9, 137):
+        cause = "memory"
+    else:
+        cause = "signal" if ended.returncode < 0 else "exited"
+    return Outcome(cause, ended, usage, hits)
+
+
+def deadline(timeout: float | None) -> float | None:
+    """The moment of time.monotonic() at which a timeout is over."""
+    return None if timeout is None else monotonic() + timeout

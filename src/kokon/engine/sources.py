@@ -1,0 +1,107 @@
+"""What a run looks up on the host before it is configured: files, devices, binds."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from kokon.compile.inputs import Source
+from kokon.compile.mounts import is_bind
+from kokon.config import resources
+from kokon.config.confinement import UNCONFINED, SecurityOptions
+from kokon.errors import HostError, OptionError
+from kokon.kernel.filesystems import MountTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.config.container import Configuration
+    from kokon.config.options import Options
+    from kokon.kernel.facts import HostFacts
+
+LARGEST_FILE = 16 << 20
+
+
+def mount_table() -> MountTable:
+    """The mounts of this machine now."""
+    return MountTable()
+
+
+def describe_binds(
+    configuration: Configuration,
+    host: HostFacts,
+    table: MountTable | None,
+    known: dict[str, Source],
+) -> None:
+    """Finds every bind of the spec: absolute, a file or a directory, its ids mappable or not.
+
+    :raises OptionError: a source is missing: Docker's habit of making one hides mistakes.
+    """
+    for index, mount in enumerate(configuration.spec.mounts):
+        if not is_bind(mount):
+            continue
+        words = configuration.asked.get(f"/mounts/{index}", mount.source)
+        path = os.path.abspath(os.path.expanduser(mount.source))
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            raise OptionError(
+                f"{mount.source} cannot be used", where=words, errno=error.errno or 0,
+                remedy="make it first, or correct the path",
+            ) from None  # fmt: skip
+        mount.source = path
+        maps_ids = table is not None and table.maps_ids(path, host.kernel)
+        known[path] = Source(stat.S_ISDIR(mode), maps_ids)
+
+
+def device_numbers(options: Options) -> dict[str, tuple[str, int, int]]:
+    """Type, major and minor number of every device that an option names.
+
+    :raises OptionError: it is not there, or is no device.
+    """
+    numbers = {}
+    named = [(entry.partition(":")[0], f"--device {entry}") for entry in options.devices]
+    named += [(path, f"device {path}") for path in resources.device_paths(options)]
+    for path, words in named:
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise OptionError(
+                f"{path} cannot be used", where=words, errno=error.errno or 0,
+                remedy="name a device below /dev",
+            ) from None  # fmt: skip
+        kind = "c" if stat.S_ISCHR(found.st_mode) else "b" if stat.S_ISBLK(found.st_mode) else ""
+        if not kind:
+            raise OptionError(
+                f"{path} is no device", where=words, remedy="name a device below /dev"
+            )
+        numbers[path] = (kind, os.major(found.st_rdev), os.minor(found.st_rdev))
+    return numbers
+
+
+def seccomp_text(options: Options) -> bytes | None:
+    """The file of ``--security-opt seccomp=FILE``."""
+    chosen = SecurityOptions(options.security_opt).seccomp
+    if not chosen or chosen == UNCONFINED:
+        return None
+    return _read(chosen, f"--security-opt seccomp={chosen}")
+
+
+def environment_files(options: Options) -> tuple[str, ...]:
+    """The files of ``--env-file``."""
+    return tuple(
+        _read(path, f"--env-file {path}").decode("utf-8", "surrogateescape")
+        for path in options.env_file
+    )
+
+
+def _read(path: str, words: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise OptionError(
+            f"{path} cannot be read", where=words, errno=error.errno or 0, remedy="name a file"
+        ) from None
+    if len(text) > LARGEST_FILE:
+        raise HostError(f"{path} is larger than {LARGEST_FILE} bytes", where=words)
+    return text

@@ -1,0 +1,50 @@
+"""What a SIGKILL left: removed by the next command of the same user."""
+
+from __future__ import annotations
+
+import os
+
+from kokon import paths
+from kokon.engine import mappings, owner
+
+_swept = -1
+
+
+def once() -> None:
+    """Sweeps at the first run of a process."""
+    global _swept
+    if _swept != os.getpid():
+        _swept = os.getpid()
+        sweep()
+
+
+def sweep() -> None:
+    """Removes the cgroups, writes and claims of owners that are gone."""
+    directory = paths.state() + "/owners"
+    for token in owner.dead(directory):
+        _remove_cgroups(token)
+        _remove_writes(token)
+        mappings.release_claims({token})
+
+
+def _remove_cgroups(token: str) -> None:
+    from kokon.cgroup.manager import remove_stale
+    from kokon.kernel import cgroups
+
+    remove_stale(cgroups.read(), lambda name: name.partition("-")[0] != token)
+
+
+def _remove_writes(token: str) -> None:
+    from kokon.kernel.removal import remove_tree
+
+    directory = paths.store() + "/writes"
+    try:
+        parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        for name in os.listdir(parent):
+            if name.partition("-")[0] == token:
+                remove_tree(parent, name)
+    finally:
+        os.close(parent)

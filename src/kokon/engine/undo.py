@@ -1,0 +1,30 @@
+"""What a run has made, to be taken back in reverse."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Undo:
+    """A stack of steps back; each is tried, whatever the others do."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], object]] = []
+
+    def push(self, step: Callable[[], object]) -> None:
+        """Adds a step, to be taken before those that were added earlier."""
+        self._steps.append(step)
+
+    def run(self) -> list[Exception]:
+        """Takes every step; what went wrong on the way."""
+        errors = []
+        while self._steps:
+            try:
+                self._steps.pop()()
+            except Exception as error:
+                errors.append(error)
+        return errors

@@ -1,0 +1,95 @@
+"""What must hold of every plan as a whole, whatever was asked."""
+
+from __future__ import annotations
+
+from kokon.errors import KokonError
+from kokon.plan import ops
+from kokon.plan.plan import Plan
+
+MOUNTS = (
+    ops.Attach, ops.AttachAnywhere, ops.CloneMount, ops.Filesystem, ops.Mask, ops.ReadOnly,
+)  # fmt: skip
+LAST = (ops.Reap, ops.CloseDescriptors, ops.Execute)
+
+
+class BrokenPlan(KokonError):
+    """A plan that must not be performed: a mistake of kokon's own."""
+
+
+def check(plan: Plan) -> None:
+    """Raises BrokenPlan, with every invariant that the plan breaks."""
+    broken = violations(plan)
+    if broken:
+        raise BrokenPlan(
+            "the plan is not safe: " + "; ".join(broken),
+            remedy="this is a mistake in kokon: report it with the command",
+        )
+
+
+def violations(plan: Plan) -> list[str]:
+    """The invariants that a plan breaks, in words; none for a sound one."""
+    kinds = [type(op) for op in plan.ops]
+    broken = []
+    for kind in (ops.Clone, ops.Release, ops.Execute, ops.CloseDescriptors, ops.BoundingSet):
+        if kinds.count(kind) != 1:
+            broken.append(f"{kind.__name__} occurs {kinds.count(kind)} times, not once")
+    if broken:
+        return broken
+    clone, release = kinds.index(ops.Clone), kinds.index(ops.Release)
+    if kinds[-1] is not ops.Execute:
+        broken.append("something comes after Execute")
+    if clone > release:
+        broken.append("Release comes before Clone")
+    for number, op in enumerate(plan.ops):
+        place = "host" if number <= release else "container"
+        if op.PLACE not in (place, "either"):
+            broken.append(
+                f"step {number + 1}, {type(op).__name__}, is on the wrong side of Release"
+            )
+    return broken + _order(kinds) + _slots(plan)
+
+
+def _order(kinds: list[type]) -> list[str]:
+    """Mounts before the pivot; rights only ever taken; the filter last."""
+    broken = []
+    if ops.Pivot in kinds:
+        pivot = kinds.index(ops.Pivot)
+        late = [kind.__name__ for kind in kinds[pivot:] if kind in MOUNTS]
+        if late:
+            broken.append(f"{late[0]} comes after Pivot")
+        if ops.Propagation not in kinds or kinds.index(ops.Propagation) > pivot:
+            broken.append("mounts are made before their propagation is cut")
+    sequence = [
+        ops.BoundingSet, ops.Groups, ops.User, ops.NoNewPrivileges, ops.Capabilities,
+        ops.Ambient, ops.ParentDeath, ops.Seccomp, *LAST,
+    ]  # fmt: skip
+    # The last of each counts: User may also occur early, to become root of the container.
+    places = [len(kinds) - 1 - kinds[::-1].index(kind) for kind in sequence if kind in kinds]
+    if places != sorted(places):
+        broken.append("rights are not taken away in the one order that leaves no gap")
+    if ops.Seccomp in kinds:
+        after = kinds[kinds.index(ops.Seccomp) + 1 :]
+        if any(kind not in LAST for kind in after):
+            broken.append("steps follow the filter")
+    return broken
+
+
+def _slots(plan: Plan) -> list[str]:
+    """A slot is filled before it is used."""
+    broken = []
+    filled = set(range(len(plan.inherited)))
+    for number, op in enumerate(plan.ops, 1):
+        for name, letter in op.WIRE:
+            value = getattr(op, name) if letter == "s" else -1
+            if value < 0:
+                continue
+            if name == "slot" and isinstance(op, FILLERS):
+                filled.add(value)
+            elif value not in filled:
+                broken.append(f"step {number}, {type(op).__name__}, uses slot {value}: it is empty")
+    return broken
+
+
+FILLERS = (
+    ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
+)  # fmt: skip

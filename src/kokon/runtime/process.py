@@ -1,0 +1,77 @@
+"""A container's first process: waited for by its pidfd, ended by it."""
+
+from __future__ import annotations
+
+import os
+from _signal import (  # type: ignore[import-not-found]  # signal imports enum, for every start
+    SIGKILL,
+    pidfd_send_signal,
+)
+
+from kokon.errors import OutcomeUnknown
+from kokon.runtime.spawn import Spawned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resource import struct_rusage
+
+
+class Ended:
+    """How it ended.
+
+    :ivar status: the wait status of the program (wait(2)).
+    :ivar user_time: seconds of processor time in the program, :ivar system_time: in the kernel.
+    """
+
+    __slots__ = ("status", "system_time", "user_time")
+
+    def __init__(self, status: int, usage: struct_rusage) -> None:
+        self.status = status
+        self.user_time = usage.ru_utime
+        self.system_time = usage.ru_stime
+
+    @property
+    def returncode(self) -> int:
+        """As subprocess has it: the exit status, or the negative number of a signal."""
+        return os.waitstatus_to_exitcode(self.status)
+
+
+class FirstProcess:
+    """The process of a spawned plan.  ``close`` lets its descriptors go."""
+
+    __slots__ = ("pid", "pidfd", "spawned")
+
+    def __init__(self, spawned: Spawned) -> None:
+        self.spawned = spawned
+        self.pid = spawned.pid
+        self.pidfd = os.pidfd_open(spawned.pid)
+
+    def kill(self, signal: int = SIGKILL) -> None:
+        """Sends a signal; the kernel ends every process of its pid namespace with it."""
+        try:
+            pidfd_send_signal(self.pidfd, signal)
+        except ProcessLookupError:
+            pass
+
+    def wait(self) -> Ended:
+        """Waits for its end.
+
+        :raises OutcomeUnknown: somebody else has reaped it.
+        """
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError as error:
+            raise OutcomeUnknown(
+                "the program's end was taken by another wait of the caller's process",
+                remedy="wait for your own children by their pids, and do not ignore SIGCHLD",
+            ) from error
+        self.spawned.drain()
+        # Process 1 of the container may be kokon's reaper: the program's own status came by report.
+        if self.spawned.status is not None:
+            status = self.spawned.status
+        return Ended(status, usage)
+
+    def close(self) -> None:
+        """Closes the pidfd and the report."""
+        os.close(self.pidfd)
+        self.spawned.close()

@@ -1,0 +1,106 @@
+"""Feeding and collecting a program's streams while it runs, with a ceiling and a deadline."""
+
+from __future__ import annotations
+
+import os
+import select
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHUNK = 1 << 16
+
+
+class Collected:
+    """What came of it.
+
+    :ivar output: bytes by descriptor.
+    :ivar ended: ``exit``, ``timeout`` or ``output`` (more than the ceiling was printed).
+    """
+
+    __slots__ = ("ended", "output")
+
+    def __init__(self) -> None:
+        self.output: dict[int, bytearray] = {}
+        self.ended = "exit"
+
+
+def communicate(
+    pidfd: int,
+    kill: Callable[[], None],
+    *,
+    outputs: tuple[int, ...] = (),
+    feed: tuple[int, bytes] | None = None,
+    deadline: float | None = None,
+    ceiling: int | None = None,
+) -> Collected:
+    """Moves bytes until the process of ``pidfd`` has ended, and returns what it printed.
+
+    :param outputs: pipes to read; they are closed before this returns.
+    :param feed: a pipe and what to write to it; it is closed when all is written.
+    :param deadline: of time.monotonic(); ``kill`` is called when it has passed.
+    :param ceiling: bytes that all outputs together may have; ``kill`` is called beyond it.
+    """
+    result = Collected()
+    result.output = {fd: bytearray() for fd in outputs}
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    reading, left = set(outputs), ceiling
+    for fd in outputs:
+        poller.register(fd, select.POLLIN)
+    sink, data = feed if feed else (-1, b"")
+    view = memoryview(data)
+    if sink >= 0:
+        os.set_blocking(sink, False)
+        poller.register(sink, select.POLLOUT)
+    try:
+        while True:
+            wait = None
+            if deadline is not None and result.ended == "exit":
+                wait = max(0.0, (deadline - monotonic()) * 1000)
+            ready = dict(poller.poll(wait))
+            if not ready:
+                result.ended = "timeout"
+                kill()
+                continue
+            if sink in ready:
+                view = _feed(sink, view)
+                if not view:
+                    poller.unregister(sink)
+                    os.close(sink)
+                    sink = -1
+            for fd in [fd for fd in reading if fd in ready]:
+                chunk = os.read(fd, CHUNK)
+                if not chunk:
+                    poller.unregister(fd)
+                    reading.discard(fd)
+                    continue
+                if left is not None and len(chunk) > left:
+                    chunk = chunk[:left]
+                    if result.ended == "exit":
+                        result.ended = "output"
+                        kill()
+                if left is not None:
+                    left -= len(chunk)
+                result.output[fd] += chunk
+            # The process is gone and what it left in the pipes is read: a process that shares
+            # the host's pid namespace and holds a pipe open must not hold us.
+            if pidfd in ready and not any(fd in ready for fd in reading):
+                return result
+    finally:
+        if sink >= 0:
+            os.close(sink)
+        for fd in outputs:
+            os.close(fd)
+
+
+def _feed(sink: int, view: memoryview) -> memoryview:
+    """Writes what the pipe takes; a reader that is gone takes no more."""
+    try:
+        return view[os.write(sink, view[:CHUNK]) :]
+    except BlockingIOError:
+        return view
+    except BrokenPipeError:
+        return view[:0]

@@ -102,14 +102,15 @@ def _claim() -> int:
     from kokon.security.idmap import private_ranges
 
     directory = owner.private_directory(paths.state() + "/ids")
-    token = owner.current().token
+    us = owner.current()
     for first in private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             fd = os.open(f"{directory}/{first}", flags, 0o600)
         except FileExistsError:
             continue
-        os.write(fd, token.encode())
+        us.files.append(f"{directory}/{first}")
+        os.write(fd, us.token.encode())
         os.close(fd)
         return first
     raise RetryError(

@@ -23,9 +23,10 @@ class Owner:
     """This process's token and its lock.
 
     :ivar token: eight letters, unique on this machine.
+    :ivar files: other files that stand for something of ours; they go when we go.
     """
 
-    __slots__ = ("_counter", "fd", "path", "pid", "token")
+    __slots__ = ("_counter", "fd", "files", "path", "pid", "token")
 
     def __init__(self) -> None:
         directory = private_directory(paths.state() + "/owners")
@@ -46,6 +47,7 @@ class Owner:
                 pass
             os.close(self.fd)
         self.pid = os.getpid()
+        self.files: list[str] = []
         self._counter = 0
 
     def name(self) -> str:
@@ -55,11 +57,14 @@ class Owner:
 
     def release(self) -> None:
         """Removes the token; nothing with its name is left by then."""
-        if os.getpid() == self.pid:
+        if os.getpid() != self.pid:
+            return
+        for path in (*self.files, self.path):
             try:
-                os.unlink(self.path)
+                os.unlink(path)
             except OSError:
                 pass
+        self.files.clear()
 
 
 _current: Owner | None = None

@@ -54,6 +54,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.MountAttributes, EPERM): "an attribute is locked by the namespace around us",
     (ops.Attach, ELOOP): "a part of the path is a symbolic link in the root: name the real path",
     (ops.Attach, ENOTDIR): "one is a file and the other a directory: both have to be alike",
+    (ops.Attach, EINVAL): "one is a file and the other a directory: both have to be alike",
     (ops.Attach, EROFS): "the mount point is missing and the root is read-only: make it first",
     (ops.Attach, ENAMETOOLONG): "shorten the path",
     (ops.Attach, EACCES): "the mount point cannot be made there",

@@ -7,6 +7,7 @@ from struct import Struct
 
 from kokon.errors import OutcomeUnknown
 from kokon.runtime import program
+from kokon.runtime.spawner import spawned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,14 +133,14 @@ def spawn(
         stage1 = _start({**passed, 0: streams[0], 1: streams[1], 2: streams[2]}, opened)
         os.close(report_write)
         opened.remove(report_write)
-        spawned = Spawned(report_read)
+        init = Spawned(report_read)
         if map_ids:
-            _answer(spawned, map_ids, reply_write)
+            _answer(init, map_ids, reply_write)
         _reap_stage1(stage1)
-        if not spawned.pid and (record := _read_record(report_read)):
-            spawned.take(record)
+        if not init.pid and (record := _read_record(report_read)):
+            init.take(record)
         opened.remove(report_read)
-        return spawned
+        return init
     finally:
         for fd in opened:
             os.close(fd)
@@ -168,14 +169,17 @@ def _start(passed: dict[int, int], opened: list[int]) -> int:
             opened.append(source)
         # dup2 onto itself would leave close-on-exec set: init clears nothing for 0, 1, 2.
         actions.append((os.POSIX_SPAWN_DUP2, source, target))
-    return os.posix_spawn(
-        f"/proc/self/fd/{executable}", ("kokon-init",), {}, file_actions=actions, setsigmask=()
+    path = f"/proc/self/fd/{executable}"
+    return spawned(
+        lambda: os.posix_spawn(
+            path, ("kokon-init",), {}, file_actions=actions, setsigmask=()
+        )
     )
 
 
-def _answer(spawned: Spawned, map_ids: Callable[[int], None], reply: int) -> None:
-    while record := _read_record(spawned.report_fd):
-        report = spawned.take(record)
+def _answer(init: Spawned, map_ids: Callable[[int], None], reply: int) -> None:
+    while record := _read_record(init.report_fd):
+        report = init.take(record)
         if report.kind == REPORT_READY:
             map_ids(report.value)
             os.write(reply, b"\0")

@@ -74,10 +74,28 @@ int do_await_parent(const struct op_await_parent *op)
     }
 }
 
+int do_open(const struct op_open *op)
+{
+    int fd;
+    TRY(0, fd = (int)syscall4(__NR_openat, AT_FDCWD, op->path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    slot_set(op->slot, fd);
+    return 0;
+}
+
 int do_release(const struct op_release *op)
 {
-    (void)op;
-    TRY(0, write_all(go_pipe[1], "", 1));
+    char end;
+    int go = go_pipe[1];
+    /* A table of our own first: what we close must stay open for stage 2. */
+    if (op->linger)
+        TRY(0, syscall1(__NR_unshare, CLONE_SHARE_FILES));
+    TRY(1, write_all(go, "", 1));
+    if (op->linger) {
+        syscall3(__NR_close_range, 0, REPLY_FD - 1, 0);
+        syscall3(__NR_close_range, REPLY_FD + 1, ~0U, 0);
+        while (syscall3(__NR_read, REPLY_FD, &end, 1) == -EINTR)
+            ;
+    }
     return 0;
 }
 

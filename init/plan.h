@@ -5,59 +5,61 @@
 enum {
     OP_CLONE = 1,
     OP_AWAIT_PARENT = 2,
-    OP_RELEASE = 3,
-    OP_ID_MAP = 4,
-    OP_USER_NAMESPACE = 5,
-    OP_JOIN_CGROUP = 6,
-    OP_UNSHARE = 7,
-    OP_PROPAGATION = 8,
-    OP_FILESYSTEM = 9,
-    OP_CLONE_MOUNT = 10,
-    OP_MOUNT_ATTRIBUTES = 11,
-    OP_ATTACH_ANYWHERE = 12,
-    OP_ATTACH = 13,
-    OP_CHECK_FILESYSTEM = 14,
-    OP_MASK = 15,
-    OP_READ_ONLY = 16,
-    OP_PIVOT = 17,
-    OP_DIRECTORY = 18,
-    OP_LINK = 19,
-    OP_FILE = 20,
-    OP_NODE = 21,
-    OP_HOSTNAME = 22,
-    OP_DOMAINNAME = 23,
-    OP_LOOPBACK = 24,
-    OP_WRITE_PROC = 25,
-    OP_KEYRING = 26,
-    OP_TERMINAL = 27,
-    OP_CLONE_DESCRIPTOR = 28,
-    OP_STANDARD_STREAMS = 29,
-    OP_OWNER = 30,
-    OP_SESSION = 31,
-    OP_SIGNALS = 32,
-    OP_PARENT_DEATH = 33,
-    OP_DUMPABLE = 34,
-    OP_RESOURCE_LIMIT = 35,
-    OP_UMASK = 36,
-    OP_WORKING_DIRECTORY = 37,
-    OP_GROUPS = 38,
-    OP_BOUNDING_SET = 39,
-    OP_USER = 40,
-    OP_CAPABILITIES = 41,
-    OP_AMBIENT = 42,
-    OP_NO_NEW_PRIVILEGES = 43,
-    OP_SECCOMP = 44,
-    OP_CLOSE_DESCRIPTORS = 45,
-    OP_REAP = 46,
-    OP_EXECUTE = 47,
-    OP_COUNT = 47
+    OP_OPEN = 3,
+    OP_RELEASE = 4,
+    OP_ID_MAP = 5,
+    OP_USER_NAMESPACE = 6,
+    OP_JOIN_CGROUP = 7,
+    OP_UNSHARE = 8,
+    OP_PROPAGATION = 9,
+    OP_FILESYSTEM = 10,
+    OP_CLONE_MOUNT = 11,
+    OP_MOUNT_ATTRIBUTES = 12,
+    OP_ATTACH_ANYWHERE = 13,
+    OP_ATTACH = 14,
+    OP_CHECK_FILESYSTEM = 15,
+    OP_MASK = 16,
+    OP_READ_ONLY = 17,
+    OP_PIVOT = 18,
+    OP_DIRECTORY = 19,
+    OP_LINK = 20,
+    OP_FILE = 21,
+    OP_NODE = 22,
+    OP_HOSTNAME = 23,
+    OP_DOMAINNAME = 24,
+    OP_LOOPBACK = 25,
+    OP_WRITE_PROC = 26,
+    OP_KEYRING = 27,
+    OP_TERMINAL = 28,
+    OP_CLONE_DESCRIPTOR = 29,
+    OP_STANDARD_STREAMS = 30,
+    OP_OWNER = 31,
+    OP_SESSION = 32,
+    OP_SIGNALS = 33,
+    OP_PARENT_DEATH = 34,
+    OP_DUMPABLE = 35,
+    OP_RESOURCE_LIMIT = 36,
+    OP_UMASK = 37,
+    OP_WORKING_DIRECTORY = 38,
+    OP_GROUPS = 39,
+    OP_BOUNDING_SET = 40,
+    OP_USER = 41,
+    OP_CAPABILITIES = 42,
+    OP_AMBIENT = 43,
+    OP_NO_NEW_PRIVILEGES = 44,
+    OP_SECCOMP = 45,
+    OP_CLOSE_DESCRIPTORS = 46,
+    OP_REAP = 47,
+    OP_EXECUTE = 48,
+    OP_COUNT = 48
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
 
 struct op_clone { struct op op; uint64_t namespaces; int64_t cgroup; uint64_t adopt; uint64_t legacy; };
 struct op_await_parent { struct op op; };
-struct op_release { struct op op; };
+struct op_open { struct op op; int64_t slot; const char *path; };
+struct op_release { struct op op; uint64_t linger; };
 struct op_id_map { struct op op; const char *file; const char *content; };
 struct op_user_namespace { struct op op; int64_t slot; };
 struct op_join_cgroup { struct op op; int64_t tasks; };
@@ -108,7 +110,8 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "",
     "nsnn",
     "",
-    "",
+    "st",
+    "n",
     "tt",
     "s",
     "s",
@@ -158,6 +161,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
 #define OP_CASES(op) \
     case OP_CLONE: return do_clone((const void *)(op)); \
     case OP_AWAIT_PARENT: return do_await_parent((const void *)(op)); \
+    case OP_OPEN: return do_open((const void *)(op)); \
     case OP_RELEASE: return do_release((const void *)(op)); \
     case OP_ID_MAP: return do_id_map((const void *)(op)); \
     case OP_USER_NAMESPACE: return do_user_namespace((const void *)(op)); \
@@ -206,6 +210,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
 
 int do_clone(const struct op_clone *);
 int do_await_parent(const struct op_await_parent *);
+int do_open(const struct op_open *);
 int do_release(const struct op_release *);
 int do_id_map(const struct op_id_map *);
 int do_user_namespace(const struct op_user_namespace *);

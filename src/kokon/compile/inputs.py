@@ -68,12 +68,14 @@ class Launch:
     :param parent_death: the container ends with its caller.
     :param tasks: v1 controllers whose ``tasks`` file the runtime hands over.
     :param cgroup_directory: the runtime hands over a v2 directory to be cloned into.
+    :param late_cgroup: instead, where stage 1 finds that directory once kokon has had it made
+        (by systemd, which moves stage 1 first); a path in /proc.
     :param map_by_parent: the id maps are written by newuidmap, which kokon runs.
     :param files: small files that are mounted into the container: path to content.
     :param terminal_size: rows and columns of a new terminal.
     """
 
-    __slots__ = ("cgroup_directory", "files", "map_by_parent", "parent_death", "reaper", "tasks",
+    __slots__ = ("cgroup_directory", "files", "late_cgroup", "map_by_parent", "parent_death", "reaper", "tasks",
                  "terminal_size")  # fmt: skip
 
     def __init__(
@@ -83,6 +85,7 @@ class Launch:
         parent_death: bool = True,
         tasks: tuple[str, ...] = (),
         cgroup_directory: bool = False,
+        late_cgroup: str = "",
         map_by_parent: bool = False,
         files: Mapping[str, bytes] | None = None,
         terminal_size: tuple[int, int] = (0, 0),
@@ -91,6 +94,7 @@ class Launch:
         self.parent_death = parent_death
         self.tasks = tasks
         self.cgroup_directory = cgroup_directory
+        self.late_cgroup = late_cgroup
         self.map_by_parent = map_by_parent
         self.files = dict(files or {})
         self.terminal_size = terminal_size

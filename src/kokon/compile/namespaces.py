@@ -16,6 +16,7 @@ from kokon.plan.ops import (
     Hostname,
     IdMap,
     Loopback,
+    Open,
     Release,
     UserNamespace,
     WriteProc,
@@ -51,6 +52,15 @@ def clone(plan: Builder) -> None:
                 remedy="leave the path out for a new namespace",
             )
     directory = 0 if plan.launch.cgroup_directory else -1
+    if plan.launch.late_cgroup:
+        # From a login session's scope nothing may be cloned into a delegated cgroup (EACCES):
+        # systemd moves stage 1 there first.
+        why = "/linux/resources"
+        directory = plan.slot()
+        plan.before.append(AwaitParent(why=why))
+        plan.before.append(
+            Open(directory, plan.launch.late_cgroup, "the container's cgroup", why=why)
+        )
     # Process 1 of a pid namespace may not use CLONE_PARENT (EINVAL), but inherits what stage 1
     # leaves behind.
     adopt = 0 if plan.host.process_1 else 1
@@ -83,7 +93,7 @@ def map_text(mappings: tuple[IdMapping, ...]) -> str:
 
 def release(plan: Builder) -> None:
     """Stage 1 ends; what it has opened is in the shared table of descriptors."""
-    plan.outside.append(Release(why=WHY))
+    plan.outside.append(Release(linger=1 if plan.launch.late_cgroup else 0, why=WHY))
 
 
 def configure(plan: Builder) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 from kokon.engine import owner
 from kokon.errors import HostError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokon.cgroup.manager import Manager
     from kokon.cgroup.usage import Hit, Usage
     from kokon.config.container import Configuration
     from kokon.config.options import Options
     from kokon.engine.undo import Undo
     from kokon.kernel.facts import HostFacts
+    from kokon.spec.resources import Resources
 
 
 class Placed:
@@ -20,9 +25,13 @@ class Placed:
 
     :ivar descriptors: for the plan's inherited slots.
     :ivar tasks: names of the v1 groups, :ivar directory: whether the first is a v2 directory.
+    :ivar place_late: makes them once stage 1 lives, from its pid: systemd moves it first.
+    :ivar late_path: where stage 1 finds the directory that was made then.
     """
 
-    __slots__ = ("descriptors", "directory", "manager", "notes", "tasks")
+    __slots__ = (
+        "descriptors", "directory", "late_path", "manager", "notes", "place_late", "tasks",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.descriptors: list[int] = []
@@ -30,6 +39,8 @@ class Placed:
         self.directory = False
         self.manager: Manager | None = None
         self.notes: tuple[str, ...] = ()
+        self.place_late: Callable[[int], None] | None = None
+        self.late_path = ""
 
     def read(self) -> tuple[Usage | None, tuple[Hit, ...]]:
         """What was used, and which limits were met."""
@@ -51,11 +62,14 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
         )
     if resources is None:
         return placed
-    from kokon.cgroup.manager import UNIFIED, Manager
+    from kokon.cgroup.manager import Manager
 
     manager = Manager.for_host(
         host.cgroups, name=f"kokon-{owner.current().name()}", parent=options.cgroup_parent
     )
+    if manager.needs_pid(resources):
+        _later(placed, manager, resources, configuration, undo)
+        return placed
     try:
         placement = manager.create(resources, origins=configuration.asked)
     except HostError as error:
@@ -77,3 +91,32 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
             seen.setdefault(path, key)
     placed.tasks = tuple(seen.values())
     return placed
+
+
+UNIFIED = "unified"
+"""The manager's key of the v2 group; every other one is a v1 controller."""
+
+
+def _later(
+    placed: Placed,
+    manager: Manager,
+    resources: Resources,
+    configuration: Configuration,
+    undo: Undo,
+) -> None:
+    """The cgroup is made when stage 1 lives; it is found at a descriptor that is kept free."""
+    kept = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    undo.push(lambda: os.close(kept))
+
+    def place_late(pid: int) -> None:
+        placement = manager.create(resources, origins=configuration.asked, pid=pid)
+        undo.push(manager.remove)
+        try:
+            if placement.directory_fd is not None:
+                os.dup2(placement.directory_fd, kept, inheritable=False)
+        finally:
+            placement.close()
+
+    placed.manager = manager
+    placed.place_late = place_late
+    placed.late_path = f"/proc/{os.getpid()}/fd/{kept}"

@@ -60,18 +60,19 @@ class Prepared:
         :param streams: what becomes the program's 0, 1 and 2.
         :raises KokonError: a step outside was refused.
         """
+        turns: list[Callable[[int], None]] = []
+        if self.limits.place_late:
+            turns.append(self.limits.place_late)
         maps = self.mappings
-
-        def map_ids(pid: int) -> None:
-            if maps:
-                mappings.write_by_helpers(self.host, maps, pid)
-
+        if maps and maps.by_parent:
+            turns.append(lambda pid: mappings.write_by_helpers(self.host, maps, pid))
         spawned = spawn(
             wire.encode(self.plan),
             self.limits.descriptors,
             streams,
             terminal=self.configuration.spec.process.terminal,
-            map_ids=map_ids if maps and maps.by_parent else None,
+            turns=turns,
+            linger=bool(self.limits.place_late),
         )
         if not spawned.pid:
             failed = spawned.failed
@@ -164,6 +165,7 @@ def _prepare(
         parent_death=parent_death,
         tasks=placed.tasks,
         cgroup_directory=placed.directory,
+        late_cgroup=placed.late_path,
         map_by_parent=bool(maps and maps.by_parent),
         files=files.small_files(options, configuration.spec),
         terminal_size=terminal_size,

@@ -91,5 +91,5 @@ def _slots(plan: Plan) -> list[str]:
 
 
 FILLERS = (
-    ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
+    ops.Open, ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
 )  # fmt: skip

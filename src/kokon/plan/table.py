@@ -60,10 +60,15 @@ TABLE = (
         "wait until kokon has done its part outside",
         "write read",
         "Reports READY and waits for one byte: kokon runs newuidmap and hooks meanwhile."),
-    Row("Release", "host", "",
+    Row("Open", "host", "slot:slot path:text about:words",
+        "open {about}",
+        "openat",
+        "A directory (O_PATH) that kokon holds open, by /proc/PID/fd/N."),
+    Row("Release", "host", "linger:num=0",
         "let the container's first process go on",
-        "write",
-        "The end of stage 1: it exits after this op."),
+        "unshare write read",
+        "The end of stage 1. With ``linger`` it stays until kokon lets its reply go: a process that"
+        " keeps systemd's scope alive while the usage is read."),
     # --- user namespace -------------------------------------------------------------------
     Row("IdMap", "host", "file:text content:text",
         "write {file} of the user namespace: {content_words}",

@@ -40,16 +40,21 @@ class Spawned:
     """An init that was started.
 
     :ivar pid: the container's first process, 0 when there is none.
+    :ivar stage1: the pid of stage 1 until it has been waited for, then 0.
     :ivar failed: the report of the step that failed, if one did so far.
     :ivar status: what the reaper reported of the program (a wait status), or None.
     :ivar terminal: the master of the container's terminal, or -1.
     """
 
-    __slots__ = ("failed", "pid", "report_fd", "started", "status", "terminal")
+    __slots__ = (
+        "failed", "pid", "reply_fd", "report_fd", "stage1", "started", "status", "terminal",
+    )  # fmt: skip
 
-    def __init__(self, report_fd: int) -> None:
-        self.report_fd = report_fd
+    def __init__(self) -> None:
+        self.report_fd = -1
+        self.reply_fd = -1
         self.pid = 0
+        self.stage1 = 0
         self.failed: Report | None = None
         self.started = False
         self.status: int | None = None
@@ -92,11 +97,33 @@ class Spawned:
         while record := _read_record(self.report_fd):
             self.take(record)
 
+    def release(self) -> None:
+        """Lets stage 1 end, and waits for that.
+
+        :raises OutcomeUnknown: somebody else has reaped it.
+        """
+        if self.reply_fd >= 0:
+            os.close(self.reply_fd)
+            self.reply_fd = -1
+        if self.stage1:
+            pid, self.stage1 = self.stage1, 0
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError as error:
+                raise OutcomeUnknown(
+                    "the caller's process reaps kokon's children (SIGCHLD is ignored, or it waits"
+                    " for any)",
+                    remedy="wait for your own children by their pids",
+                ) from error
+
     def close(self) -> None:
-        """Lets the report go."""
-        if self.report_fd >= 0:
-            os.close(self.report_fd)
-            self.report_fd = -1
+        """Lets everything go."""
+        try:
+            self.release()
+        finally:
+            if self.report_fd >= 0:
+                os.close(self.report_fd)
+                self.report_fd = -1
 
 
 def spawn(
@@ -105,45 +132,75 @@ def spawn(
     streams: tuple[int, int, int],
     *,
     terminal: bool = False,
-    map_ids: Callable[[int], None] | None = None,
+    turns: Sequence[Callable[[int], None]] = (),
+    linger: bool = False,
 ) -> Spawned:
-    """Starts init on a plan and returns when stage 1 has ended; stage 2 goes on.
+    """Starts init on a plan and returns when stage 1 is done; stage 2 goes on.
 
     :param wire: the encoded plan.
     :param inherited: descriptors for the plan's inherited slots, in order.
     :param streams: what becomes 0, 1 and 2.
     :param terminal: a terminal will be sent back (the report is a socket then).
-    :param map_ids: called with the pid of stage 2 while stage 1 waits (op AwaitParent).
+    :param turns: what kokon does at each AwaitParent of the plan, in order; called with the pid of
+        stage 2, or of stage 1 while there is no stage 2.
+    :param linger: stage 1 stays until ``Spawned.close`` (op Release).
     :raises OutcomeUnknown: somebody else reaps this process's children.
     """
     opened: list[int] = []
+    init = Spawned()
     try:
-        report_read, report_write = _channel(terminal)
-        opened += (report_read, report_write)
+        init.report_fd, report_write = _channel(terminal)
+        opened.append(report_write)
         plan_fd = os.memfd_create("kokon-plan", os.MFD_CLOEXEC)
         opened.append(plan_fd)
         _write_all(plan_fd, wire)
-        reply_write = -1
         passed = {REPORT_FD: report_write, PLAN_FD: plan_fd}
-        if map_ids:
-            reply_read, reply_write = os.pipe2(os.O_CLOEXEC)
-            opened += (reply_read, reply_write)
+        if turns or linger:
+            reply_read, init.reply_fd = os.pipe2(os.O_CLOEXEC)
+            opened.append(reply_read)
             passed[REPLY_FD] = reply_read
         passed.update(enumerate(inherited, FIRST_FD))
-        stage1 = _start({**passed, 0: streams[0], 1: streams[1], 2: streams[2]}, opened)
-        os.close(report_write)
-        opened.remove(report_write)
-        init = Spawned(report_read)
-        if map_ids:
-            _answer(init, map_ids, reply_write)
-        _reap_stage1(stage1)
-        if not init.pid and (record := _read_record(report_read)):
-            init.take(record)
-        opened.remove(report_read)
-        return init
+        init.stage1 = _start({**passed, 0: streams[0], 1: streams[1], 2: streams[2]}, opened)
+    except BaseException:
+        init.close()
+        raise
     finally:
         for fd in opened:
             os.close(fd)
+    try:
+        for turn in turns:
+            _take_turn(init, turn)
+        if not linger:
+            init.release()
+        while not init.pid and not init.failed and (record := _read_record(init.report_fd)):
+            init.take(record)
+    except BaseException:
+        _abandon(init)
+        raise
+    return init
+
+
+def _take_turn(init: Spawned, turn: Callable[[int], None]) -> None:
+    """Waits until stage 1 waits for us, does our part, and lets it go on."""
+    while not init.failed and (record := _read_record(init.report_fd)):
+        if init.take(record).kind == REPORT_READY:
+            turn(init.pid or init.stage1)
+            os.write(init.reply_fd, b"\0")
+            return
+
+
+def _abandon(init: Spawned) -> None:
+    """Ends and reaps what was started, after a failure of our own."""
+    try:
+        # Stage 1 that waits for us sees the end of the reply, ends stage 2 and itself.
+        init.release()
+        init.drain()
+        if init.pid:
+            os.waitpid(init.pid, 0)
+    except (OSError, OutcomeUnknown):
+        pass
+    finally:
+        init.close()
 
 
 def _channel(terminal: bool) -> tuple[int, int]:
@@ -171,31 +228,8 @@ def _start(passed: dict[int, int], opened: list[int]) -> int:
         actions.append((os.POSIX_SPAWN_DUP2, source, target))
     path = f"/proc/self/fd/{executable}"
     return spawned(
-        lambda: os.posix_spawn(
-            path, ("kokon-init",), {}, file_actions=actions, setsigmask=()
-        )
+        lambda: os.posix_spawn(path, ("kokon-init",), {}, file_actions=actions, setsigmask=())
     )
-
-
-def _answer(init: Spawned, map_ids: Callable[[int], None], reply: int) -> None:
-    while record := _read_record(init.report_fd):
-        report = init.take(record)
-        if report.kind == REPORT_READY:
-            map_ids(report.value)
-            os.write(reply, b"\0")
-            return
-        if report.kind == REPORT_FAILED:
-            return
-
-
-def _reap_stage1(pid: int) -> None:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError as error:
-        raise OutcomeUnknown(
-            "the caller's process reaps kokon's children (SIGCHLD is ignored, or it waits for any)",
-            remedy="wait for your own children by their pids",
-        ) from error
 
 
 def _read_record(fd: int) -> bytes:

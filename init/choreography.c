@@ -99,15 +99,26 @@ int do_release(const struct op_release *op)
     return 0;
 }
 
-int do_id_map(const struct op_id_map *op)
+/* /proc/PID/FILE of stage 2, in the host's own /proc. */
+static int write_child(const char *file, const char *content)
 {
     char path[64];
-    int fd = proc_path(path, child_pid, op->file);
+    int fd = proc_path(path, child_pid, file);
     TRY(0, fd = (int)syscall4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0));
     step = 1;
-    long wrote = syscall3(__NR_write, fd, op->content, strlen(op->content));
+    long wrote = syscall3(__NR_write, fd, content, strlen(content));
     close_fd(fd);
     return wrote < 0 ? (int)wrote : 0;
+}
+
+int do_id_map(const struct op_id_map *op)
+{
+    return write_child(op->file, op->content);
+}
+
+int do_write_child(const struct op_write_child *op)
+{
+    return write_child(op->file, op->content);
 }
 
 int do_user_namespace(const struct op_user_namespace *op)

@@ -117,6 +117,7 @@ static __attribute__((noreturn, used)) void perform(void)
 __attribute__((noreturn, used)) void start(long *stack)
 {
     (void)stack;
+    syscall2(__NR_prctl, 15 /* PR_SET_NAME */, "kokon-init");
     perform();
 }
 

@@ -8,50 +8,51 @@ enum {
     OP_OPEN = 3,
     OP_RELEASE = 4,
     OP_ID_MAP = 5,
-    OP_USER_NAMESPACE = 6,
-    OP_JOIN_CGROUP = 7,
-    OP_UNSHARE = 8,
-    OP_PROPAGATION = 9,
-    OP_FILESYSTEM = 10,
-    OP_CLONE_MOUNT = 11,
-    OP_MOUNT_ATTRIBUTES = 12,
-    OP_ATTACH_ANYWHERE = 13,
-    OP_ATTACH = 14,
-    OP_CHECK_FILESYSTEM = 15,
-    OP_MASK = 16,
-    OP_READ_ONLY = 17,
-    OP_PIVOT = 18,
-    OP_DIRECTORY = 19,
-    OP_LINK = 20,
-    OP_FILE = 21,
-    OP_NODE = 22,
-    OP_HOSTNAME = 23,
-    OP_DOMAINNAME = 24,
-    OP_LOOPBACK = 25,
-    OP_WRITE_PROC = 26,
-    OP_KEYRING = 27,
-    OP_TERMINAL = 28,
-    OP_CLONE_DESCRIPTOR = 29,
-    OP_STANDARD_STREAMS = 30,
-    OP_OWNER = 31,
-    OP_SESSION = 32,
-    OP_SIGNALS = 33,
-    OP_PARENT_DEATH = 34,
-    OP_DUMPABLE = 35,
-    OP_RESOURCE_LIMIT = 36,
-    OP_UMASK = 37,
-    OP_WORKING_DIRECTORY = 38,
-    OP_GROUPS = 39,
-    OP_BOUNDING_SET = 40,
-    OP_USER = 41,
-    OP_CAPABILITIES = 42,
-    OP_AMBIENT = 43,
-    OP_NO_NEW_PRIVILEGES = 44,
-    OP_SECCOMP = 45,
-    OP_CLOSE_DESCRIPTORS = 46,
-    OP_REAP = 47,
-    OP_EXECUTE = 48,
-    OP_COUNT = 48
+    OP_WRITE_CHILD = 6,
+    OP_USER_NAMESPACE = 7,
+    OP_JOIN_CGROUP = 8,
+    OP_UNSHARE = 9,
+    OP_PROPAGATION = 10,
+    OP_FILESYSTEM = 11,
+    OP_CLONE_MOUNT = 12,
+    OP_MOUNT_ATTRIBUTES = 13,
+    OP_ATTACH_ANYWHERE = 14,
+    OP_ATTACH = 15,
+    OP_CHECK_FILESYSTEM = 16,
+    OP_MASK = 17,
+    OP_READ_ONLY = 18,
+    OP_PIVOT = 19,
+    OP_DIRECTORY = 20,
+    OP_LINK = 21,
+    OP_FILE = 22,
+    OP_NODE = 23,
+    OP_HOSTNAME = 24,
+    OP_DOMAINNAME = 25,
+    OP_LOOPBACK = 26,
+    OP_WRITE_PROC = 27,
+    OP_KEYRING = 28,
+    OP_TERMINAL = 29,
+    OP_CLONE_DESCRIPTOR = 30,
+    OP_STANDARD_STREAMS = 31,
+    OP_OWNER = 32,
+    OP_SESSION = 33,
+    OP_SIGNALS = 34,
+    OP_PARENT_DEATH = 35,
+    OP_DUMPABLE = 36,
+    OP_RESOURCE_LIMIT = 37,
+    OP_UMASK = 38,
+    OP_WORKING_DIRECTORY = 39,
+    OP_GROUPS = 40,
+    OP_BOUNDING_SET = 41,
+    OP_USER = 42,
+    OP_CAPABILITIES = 43,
+    OP_AMBIENT = 44,
+    OP_NO_NEW_PRIVILEGES = 45,
+    OP_SECCOMP = 46,
+    OP_CLOSE_DESCRIPTORS = 47,
+    OP_REAP = 48,
+    OP_EXECUTE = 49,
+    OP_COUNT = 49
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -61,6 +62,7 @@ struct op_await_parent { struct op op; };
 struct op_open { struct op op; int64_t slot; const char *path; };
 struct op_release { struct op op; uint64_t linger; };
 struct op_id_map { struct op op; const char *file; const char *content; };
+struct op_write_child { struct op op; const char *file; const char *content; };
 struct op_user_namespace { struct op op; int64_t slot; };
 struct op_join_cgroup { struct op op; int64_t tasks; };
 struct op_unshare { struct op op; uint64_t namespaces; };
@@ -113,6 +115,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "st",
     "n",
     "tt",
+    "tt",
     "s",
     "s",
     "n",
@@ -164,6 +167,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_OPEN: return do_open((const void *)(op)); \
     case OP_RELEASE: return do_release((const void *)(op)); \
     case OP_ID_MAP: return do_id_map((const void *)(op)); \
+    case OP_WRITE_CHILD: return do_write_child((const void *)(op)); \
     case OP_USER_NAMESPACE: return do_user_namespace((const void *)(op)); \
     case OP_JOIN_CGROUP: return do_join_cgroup((const void *)(op)); \
     case OP_UNSHARE: return do_unshare((const void *)(op)); \
@@ -213,6 +217,7 @@ int do_await_parent(const struct op_await_parent *);
 int do_open(const struct op_open *);
 int do_release(const struct op_release *);
 int do_id_map(const struct op_id_map *);
+int do_write_child(const struct op_write_child *);
 int do_user_namespace(const struct op_user_namespace *);
 int do_join_cgroup(const struct op_join_cgroup *);
 int do_unshare(const struct op_unshare *);

@@ -35,6 +35,7 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
     plan = Builder(spec, host, root, launch)
     namespaces.take_cgroups(plan)  # descriptors of cgroups, handed over by the runtime
     namespaces.clone(plan)  # stage 2 in its new namespaces, its ids mapped
+    process.adjust(plan)  # what only the outside may set of it
     process.begin(plan)  # signals, session, cgroups, propagation, a procfs of our own
     devices.make(plan)  # a /dev of our own, not yet mounted
     roots.make(plan)  # the root file system, not yet mounted

@@ -26,6 +26,7 @@ from kokon.plan.ops import (
     Unshare,
     User,
     WorkingDirectory,
+    WriteChild,
     WriteProc,
 )
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 def begin(plan: Builder) -> None:
     """The first steps inside."""
-    process = plan.spec.process
     first = 1 if plan.launch.cgroup_directory else 0
     for number, controller in enumerate(plan.launch.tasks):
         plan.add(JoinCgroup(first + number, controller, why="/linux/resources"))
@@ -47,6 +47,8 @@ def begin(plan: Builder) -> None:
         # We are still the host's root, whom the map does not know: nothing we make would have
         # an owner (EOVERFLOW).
         plan.add(User(0, 0, keep=0, why="/linux/uidMappings"))
+        # A change of ids closes our /proc files to ourselves; there is nobody else yet.
+        plan.add(Dumpable(1, why="/linux/uidMappings"))
     plan.add(Signals(why="/process"))
     plan.add(Session(why="/process/terminal"))
     plan.add(Keyring(why="/process"))
@@ -54,21 +56,24 @@ def begin(plan: Builder) -> None:
         plan.add(Propagation(MS_SLAVE, why="/linux/rootfsPropagation"))
     _own_proc(plan)
     label(plan)
-    if process.oom_score_adj is not None:
-        plan.add(WriteProc(
-            plan.proc_slot, 1, "oom_score_adj", str(process.oom_score_adj),
-            about="the OOM score adjustment", why="/process/oomScoreAdj",
-        ))  # fmt: skip
     # After what is written to our own /proc files: they belong to nobody once we are closed.
     plan.add(Dumpable(0, why="/process"))
+
+
+def adjust(plan: Builder) -> None:
+    """The OOM score, from outside: only there a value below the caller's own is allowed."""
+    score = plan.spec.process.oom_score_adj
+    if score is not None:
+        plan.outside.append(WriteChild(
+            "oom_score_adj", str(score), "the OOM score adjustment", why="/process/oomScoreAdj",
+        ))  # fmt: skip
 
 
 def _own_proc(plan: Builder) -> None:
     """A detached procfs, made before any mount of the container, for every write to /proc."""
     process, linux = plan.spec.process, plan.spec.linux
     needed = (
-        process.oom_score_adj is not None
-        or process.apparmor_profile
+        process.apparmor_profile
         or process.selinux_label
         or linux.sysctl
         or linux.time_offsets

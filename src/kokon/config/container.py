@@ -219,11 +219,10 @@ def mounts(options: Options, kinds: tuple[str, ...], asked: dict[str, str]) -> t
         Mount("/dev/pts", "devpts", "devpts",
               ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
         Mount("/dev/shm", "tmpfs", "shm", (*locked, "mode=1777", f"size={size}")),
-        Mount("/dev/mqueue", "mqueue", "mqueue", locked),
         sys,
     ]  # fmt: skip
-    if "ipc" not in kinds:
-        result[4] = Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", "rprivate"))
+    if "ipc" in kinds:
+        result.append(Mount("/dev/mqueue", "mqueue", "mqueue", locked))
     own = [(volumes.tmpfs(text), f"--tmpfs {text}") for text in options.tmpfs]
     own += [(volumes.volume(text), f"-v {text}") for text in options.volumes]
     own += [(volumes.mount(text), f"--mount {text}") for text in options.mounts]

@@ -89,11 +89,29 @@ class IdMap(Op):
         self.why = why
 
 
+class WriteChild(Op):
+    """Writes /proc/PID/FILE of stage 2 with the rights of outside (oom_score_adj below
+    zero)."""
+
+    __slots__ = ("file", "content", "about")
+    CODE = 6
+    PLACE = "host"
+    WIRE = (("file", "t"), ("content", "t"))
+    TEXT = "set {about} to {content}"
+    STEPS = ("open", "write")
+
+    def __init__(self, file: str, content: str, about: str, *, why: str) -> None:
+        self.file = file
+        self.content = content
+        self.about = about
+        self.why = why
+
+
 class UserNamespace(Op):
     """A descriptor of stage 2's user namespace, for id-mapped mounts."""
 
     __slots__ = ("slot",)
-    CODE = 6
+    CODE = 7
     PLACE = "host"
     WIRE = (("slot", "s"),)
     TEXT = "open the container's user namespace"
@@ -108,7 +126,7 @@ class JoinCgroup(Op):
     """Writes 0 to an inherited v1 ``tasks`` file (cgroup.procs would wait for RCU)."""
 
     __slots__ = ("tasks", "controller")
-    CODE = 7
+    CODE = 8
     PLACE = "container"
     WIRE = (("tasks", "s"),)
     TEXT = "join the cgroup of controller {controller}"
@@ -124,7 +142,7 @@ class Unshare(Op):
     """unshare(2): the cgroup namespace, after the cgroup was joined; the time namespace."""
 
     __slots__ = ("namespaces",)
-    CODE = 8
+    CODE = 9
     PLACE = "container"
     WIRE = (("namespaces", "n"),)
     TEXT = "unshare {namespaces_words}"
@@ -140,7 +158,7 @@ class Propagation(Op):
     (mount_namespaces(7))."""
 
     __slots__ = ("propagation",)
-    CODE = 9
+    CODE = 10
     PLACE = "container"
     WIRE = (("propagation", "n"),)
     TEXT = "make every mount {propagation_words}"
@@ -155,7 +173,7 @@ class Filesystem(Op):
     """fsopen, fsconfig (pairs of key and value, null for a flag), fsmount: detached."""
 
     __slots__ = ("slot", "type", "options", "attributes", "about")
-    CODE = 10
+    CODE = 11
     PLACE = "either"
     WIRE = (("slot", "s"), ("type", "t"), ("options", "l"), ("attributes", "n"))
     TEXT = "make a {type} file system for {about}{options_words}"
@@ -183,7 +201,7 @@ class CloneMount(Op):
     """open_tree(OPEN_TREE_CLONE): a detached copy of a mount, or of a tree of them."""
 
     __slots__ = ("slot", "base", "path", "recursive")
-    CODE = 11
+    CODE = 12
     PLACE = "either"
     WIRE = (("slot", "s"), ("base", "s"), ("path", "t"), ("recursive", "n"))
     TEXT = "take the mount of {path}{recursive_words}"
@@ -201,7 +219,7 @@ class MountAttributes(Op):
     """mount_setattr(2) on a detached mount; with ``user_namespace``: MOUNT_ATTR_IDMAP."""
 
     __slots__ = ("slot", "set", "clear", "propagation", "recursive", "user_namespace", "about")
-    CODE = 12
+    CODE = 13
     PLACE = "either"
     WIRE = (
         ("slot", "s"),
@@ -240,7 +258,7 @@ class AttachAnywhere(Op):
     """A mount that other steps clone from; it goes away with the old root."""
 
     __slots__ = ("slot", "path", "about")
-    CODE = 13
+    CODE = 14
     PLACE = "container"
     WIRE = (("slot", "s"), ("path", "t"))
     TEXT = "attach {about} out of the way, over the old {path}"
@@ -259,7 +277,7 @@ class Attach(Op):
     mount over a link."""
 
     __slots__ = ("slot", "root", "target", "create", "resolve", "open", "about")
-    CODE = 14
+    CODE = 15
     PLACE = "container"
     WIRE = (
         ("slot", "s"),
@@ -298,7 +316,7 @@ class CheckFilesystem(Op):
     """fstatfs: no impostor in the place of proc or sysfs."""
 
     __slots__ = ("root", "path", "magic", "type")
-    CODE = 15
+    CODE = 16
     PLACE = "container"
     WIRE = (("root", "s"), ("path", "t"), ("magic", "n"))
     TEXT = "see that {path} is a real {type}"
@@ -316,7 +334,7 @@ class Mask(Op):
     """Our own empty file or read-only directory over the target; absent only for ENOENT."""
 
     __slots__ = ("root", "target", "templates")
-    CODE = 16
+    CODE = 17
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("templates", "s"))
     TEXT = "hide {target}"
@@ -333,7 +351,7 @@ class ReadOnly(Op):
     """A read-only copy of the target's mount over itself; absent only for ENOENT."""
 
     __slots__ = ("root", "target")
-    CODE = 17
+    CODE = 18
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"))
     TEXT = "make {target} read-only"
@@ -349,7 +367,7 @@ class Pivot(Op):
     """pivot_root(".", "."), umount2(MNT_DETACH), chdir("/") (pivot_root(2), NOTES)."""
 
     __slots__ = ("root",)
-    CODE = 18
+    CODE = 19
     PLACE = "container"
     WIRE = (("root", "s"),)
     TEXT = "make it the root and let the old root go"
@@ -364,7 +382,7 @@ class Directory(Op):
     """Component by component, never through a link."""
 
     __slots__ = ("root", "path", "mode")
-    CODE = 19
+    CODE = 20
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("mode", "n"))
     TEXT = "make the directory {path}"
@@ -381,7 +399,7 @@ class Link(Op):
     """symlinkat(2)."""
 
     __slots__ = ("root", "path", "target")
-    CODE = 20
+    CODE = 21
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("target", "t"))
     TEXT = "make the link {path} to {target}"
@@ -398,7 +416,7 @@ class File(Op):
     """O_CREAT|O_EXCL|O_NOFOLLOW: it cannot exist before."""
 
     __slots__ = ("root", "path", "content", "mode")
-    CODE = 21
+    CODE = 22
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("content", "d"), ("mode", "n"))
     TEXT = "write {path}"
@@ -418,7 +436,7 @@ class Node(Op):
     """mknodat(2): a device on a tmpfs of the initial user namespace."""
 
     __slots__ = ("root", "path", "mode", "device", "uid", "gid")
-    CODE = 22
+    CODE = 23
     PLACE = "either"
     WIRE = (
         ("root", "s"),
@@ -447,7 +465,7 @@ class Hostname(Op):
     """sethostname(2)."""
 
     __slots__ = ("name",)
-    CODE = 23
+    CODE = 24
     PLACE = "container"
     WIRE = (("name", "t"),)
     TEXT = "set the host name {name}"
@@ -462,7 +480,7 @@ class Domainname(Op):
     """setdomainname(2)."""
 
     __slots__ = ("name",)
-    CODE = 24
+    CODE = 25
     PLACE = "container"
     WIRE = (("name", "t"),)
     TEXT = "set the NIS domain name {name}"
@@ -477,7 +495,7 @@ class Loopback(Op):
     """SIOCSIFFLAGS on lo (netdevice(7))."""
 
     __slots__ = ()
-    CODE = 25
+    CODE = 26
     PLACE = "container"
     WIRE = ()
     TEXT = "bring the loopback device up"
@@ -491,7 +509,7 @@ class WriteProc(Op):
     """A write through our own detached procfs, beneath /proc/PID when ``own``."""
 
     __slots__ = ("proc", "own", "path", "content", "about")
-    CODE = 26
+    CODE = 27
     PLACE = "container"
     WIRE = (("proc", "s"), ("own", "n"), ("path", "t"), ("content", "t"))
     TEXT = "set {about} to {content}"
@@ -512,7 +530,7 @@ class Keyring(Op):
     """keyctl(KEYCTL_JOIN_SESSION_KEYRING)."""
 
     __slots__ = ()
-    CODE = 27
+    CODE = 28
     PLACE = "container"
     WIRE = ()
     TEXT = "take a new session keyring"
@@ -526,7 +544,7 @@ class Terminal(Op):
     """The master goes to kokon by SCM_RIGHTS, the peer into the slot."""
 
     __slots__ = ("root", "slot", "rows", "columns")
-    CODE = 28
+    CODE = 29
     PLACE = "container"
     WIRE = (("root", "s"), ("slot", "s"), ("rows", "n"), ("columns", "n"))
     TEXT = "open a terminal in the container's devpts"
@@ -544,7 +562,7 @@ class CloneDescriptor(Op):
     """open_tree(AT_EMPTY_PATH|OPEN_TREE_CLONE) of a descriptor."""
 
     __slots__ = ("slot", "source", "about")
-    CODE = 29
+    CODE = 30
     PLACE = "container"
     WIRE = (("slot", "s"), ("source", "s"))
     TEXT = "take the mount of {about}"
@@ -561,7 +579,7 @@ class StandardStreams(Op):
     """dup3 onto 0, 1, 2 and TIOCSCTTY."""
 
     __slots__ = ("slot",)
-    CODE = 30
+    CODE = 31
     PLACE = "container"
     WIRE = (("slot", "s"),)
     TEXT = "use the terminal as standard input, output and error"
@@ -576,7 +594,7 @@ class Owner(Op):
     """fchown(2) of what we made."""
 
     __slots__ = ("slot", "uid", "gid", "about")
-    CODE = 31
+    CODE = 32
     PLACE = "container"
     WIRE = (("slot", "s"), ("uid", "n"), ("gid", "n"))
     TEXT = "give {about} to user {uid}, group {gid}"
@@ -594,7 +612,7 @@ class Session(Op):
     """setsid(2): no terminal of the caller."""
 
     __slots__ = ()
-    CODE = 32
+    CODE = 33
     PLACE = "container"
     WIRE = ()
     TEXT = "start a new session"
@@ -608,7 +626,7 @@ class Signals(Op):
     """What Python ignores (SIGPIPE, SIGXFSZ) would be inherited."""
 
     __slots__ = ()
-    CODE = 33
+    CODE = 34
     PLACE = "container"
     WIRE = ()
     TEXT = "reset signal handlers and mask"
@@ -622,7 +640,7 @@ class ParentDeath(Op):
     """prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."""
 
     __slots__ = ("signal",)
-    CODE = 34
+    CODE = 35
     PLACE = "container"
     WIRE = (("signal", "n"),)
     TEXT = "die with the caller"
@@ -637,7 +655,7 @@ class Dumpable(Op):
     """prctl(PR_SET_DUMPABLE)."""
 
     __slots__ = ("value",)
-    CODE = 35
+    CODE = 36
     PLACE = "either"
     WIRE = (("value", "n"),)
     TEXT = "close this process to ptrace and /proc readers"
@@ -652,7 +670,7 @@ class ResourceLimit(Op):
     """prlimit(2)."""
 
     __slots__ = ("resource", "soft", "hard", "name")
-    CODE = 36
+    CODE = 37
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
     TEXT = "limit {name} to {soft} (hard {hard})"
@@ -670,7 +688,7 @@ class Umask(Op):
     """umask(2)."""
 
     __slots__ = ("mask",)
-    CODE = 37
+    CODE = 38
     PLACE = "container"
     WIRE = (("mask", "n"),)
     TEXT = "set the umask {mask:#o}"
@@ -685,7 +703,7 @@ class WorkingDirectory(Op):
     """openat2 beneath the root, fchdir; getcwd must begin with /."""
 
     __slots__ = ("path", "create")
-    CODE = 38
+    CODE = 39
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
     TEXT = "go to {path}"
@@ -701,7 +719,7 @@ class Groups(Op):
     """setgroups(2), u32 each."""
 
     __slots__ = ("groups",)
-    CODE = 39
+    CODE = 40
     PLACE = "container"
     WIRE = (("groups", "d"),)
     TEXT = "set the supplementary groups: {groups_words}"
@@ -716,7 +734,7 @@ class BoundingSet(Op):
     """prctl(PR_CAPBSET_DROP)."""
 
     __slots__ = ("mask",)
-    CODE = 40
+    CODE = 41
     PLACE = "container"
     WIRE = (("mask", "n"),)
     TEXT = "drop every capability from the bounding set but {mask_words}"
@@ -731,7 +749,7 @@ class User(Op):
     """Keeps the capabilities over the change where ``keep``; Capabilities follows."""
 
     __slots__ = ("uid", "gid", "keep")
-    CODE = 41
+    CODE = 42
     PLACE = "container"
     WIRE = (("uid", "n"), ("gid", "n"), ("keep", "n"))
     TEXT = "become user {uid}, group {gid}"
@@ -748,7 +766,7 @@ class Capabilities(Op):
     """capset(2)."""
 
     __slots__ = ("effective", "permitted", "inheritable")
-    CODE = 42
+    CODE = 43
     PLACE = "container"
     WIRE = (("effective", "n"), ("permitted", "n"), ("inheritable", "n"))
     TEXT = "keep only the capabilities {permitted_words}"
@@ -765,7 +783,7 @@ class Ambient(Op):
     """prctl(PR_CAP_AMBIENT)."""
 
     __slots__ = ("mask",)
-    CODE = 43
+    CODE = 44
     PLACE = "container"
     WIRE = (("mask", "n"),)
     TEXT = "set the ambient capabilities {mask_words}"
@@ -780,7 +798,7 @@ class NoNewPrivileges(Op):
     """prctl(PR_SET_NO_NEW_PRIVS)."""
 
     __slots__ = ()
-    CODE = 44
+    CODE = 45
     PLACE = "container"
     WIRE = ()
     TEXT = "forbid new privileges by execve"
@@ -794,7 +812,7 @@ class Seccomp(Op):
     """seccomp(2)."""
 
     __slots__ = ("program", "flags")
-    CODE = 45
+    CODE = 46
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
     TEXT = "load the system call filter ({program_words})"
@@ -810,7 +828,7 @@ class CloseDescriptors(Op):
     """close_range(3, ~0, CLOSE_RANGE_CLOEXEC)."""
 
     __slots__ = ()
-    CODE = 46
+    CODE = 47
     PLACE = "container"
     WIRE = ()
     TEXT = "close every descriptor but 0, 1 and 2 at execve"
@@ -824,7 +842,7 @@ class Reap(Op):
     """The program becomes process 2; its wait status is reported to kokon."""
 
     __slots__ = ()
-    CODE = 47
+    CODE = 48
     PLACE = "container"
     WIRE = ()
     TEXT = "stay as process 1 that reaps and forwards signals; go on in its child"
@@ -838,7 +856,7 @@ class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 48
+    CODE = 49
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     TEXT = "run {arguments_words}"
@@ -864,6 +882,7 @@ OPS: tuple[type[Op], ...] = (
     Open,
     Release,
     IdMap,
+    WriteChild,
     UserNamespace,
     JoinCgroup,
     Unshare,

@@ -38,6 +38,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.Clone, EBUSY): "the cgroup is in use by others or has a domain below it",
     (ops.IdMap, EPERM): "the ids are not ours to map: see /etc/subuid and /etc/subgid",
     (ops.IdMap, EINVAL): "the ids overlap, or are beyond what this user namespace has",
+    (ops.WriteChild, EACCES): "a value below the caller's own needs CAP_SYS_RESOURCE",
     (ops.JoinCgroup, ENOSPC): "the cpuset of the cgroup above has no cpus or mems",
     (ops.Unshare, ENOSPC): "raise /proc/sys/user/max_cgroup_namespaces",
     (ops.Propagation, EINVAL): "the caller's / is no mount: start kokon outside of the chroot",

@@ -149,7 +149,7 @@ def test_every_hierarchy_holds_the_process(manager: Manager) -> None:
     pid = attached(placement, lambda: time.sleep(60))
     placement.close()
     until(lambda: manager.processes() == [pid])
-    with open(f"/proc/{pid}/cgroup") as file:  # noqa: PTH123
+    with open(f"/proc/{pid}/cgroup") as file:
         moved = LAYOUT.moved(file.read())
     for key, path in placement.paths.items():
         tree = moved.unified if key == "unified" else moved.of(key)
@@ -214,7 +214,7 @@ def test_update(manager: Manager) -> None:
     placement.close()
     manager.update(Resources(memory=Memory(limit=128 << 20), pids=Pids(limit=16)))
     key = "pids" if "pids" in placement.paths else "unified"
-    with open(placement.paths[key] + "/pids.max") as file:  # noqa: PTH123
+    with open(placement.paths[key] + "/pids.max") as file:
         assert file.read() == "16\n"
     with pytest.raises(HostError):
         Manager.for_host(LAYOUT, name="kokon-none").update(Resources(pids=Pids(limit=1)))
@@ -296,7 +296,7 @@ def test_a_scope_in_a_login_session() -> None:
         placement = manager.create(resources, account=("cpu",), pid=stage)
         scope = f"/kokon-{ME}-scope.scope"
         assert placement.paths["unified"].endswith(scope + "/container")
-        with open(f"/proc/{stage}/cgroup") as file:  # noqa: PTH123
+        with open(f"/proc/{stage}/cgroup") as file:
             assert file.read().strip().endswith(scope + "/stage")
         # Only from the stage can the container's group be entered; so can the stage itself.
         with pytest.raises(PermissionError):

@@ -156,5 +156,5 @@ def test_e7_the_search_stops_at_the_first_match(root: int, tmp_path: Path) -> No
 def test_e7_a_device(root: int, tmp_path: Path) -> None:
     (tmp_path / "etc/passwd").unlink()
     os.mknod(tmp_path / "etc/passwd", 0o020666, os.makedev(1, 5))
-    with pytest.raises(UserError, match="not a regular file|Permission denied"):
+    with pytest.raises(UserError, match=r"not a regular file|Permission denied"):
         lookup_user(root, "alice")

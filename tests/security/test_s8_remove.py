@@ -61,7 +61,7 @@ def test_a_mount_inside_is_refused(made: tuple[int, Path], tmp_path: Path, at: s
     target = os.fsencode(tmp_path / at)
     assert libc.mount(os.fsencode(source), target, None, 0x1000, None) == 0
     try:
-        with pytest.raises(HostError, match="something is mounted on .* unmount it"):
+        with pytest.raises(HostError, match=r"something is mounted on .* unmount it"):
             remove_tree(fd, "made")
     finally:
         libc.umount2(target, 2)

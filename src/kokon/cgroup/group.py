@@ -143,9 +143,12 @@ class Group:
                 return
 
 
-def make(path: str, why: str = "", *, may_exist: bool = False) -> bool:
+def make(
+    path: str, why: str = "", *, may_exist: bool = False, permission: str = DELEGATION
+) -> bool:
     """Make a group's directory; whether it was made.
 
+    :param permission: what to do where it is not permitted.
     :raises HostError: refused, with what to do.
     """
     try:
@@ -156,8 +159,8 @@ def make(path: str, why: str = "", *, may_exist: bool = False) -> bool:
             return False
         what = f"the control group {path} cannot be made"
         remedy = {
-            EACCES: DELEGATION,
-            EPERM: DELEGATION,
+            EACCES: permission,
+            EPERM: permission,
             EROFS: "mount the control groups read-write (in a container: run it privileged)",
             EEXIST: "choose another name, or delete the container that has it",
             EAGAIN: "the group above allows no more groups (cgroup.max.descendants): remove some",

@@ -7,7 +7,7 @@ import os
 from kokon.cgroup import tables
 from kokon.cgroup.group import Group, remove_empty
 from kokon.cgroup.usage import Hit, Usage, hits, usage
-from kokon.errors import HostError, KokonError
+from kokon.errors import HostError, KokonError, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,11 +101,11 @@ class Manager:
         :param uid: whose manager of systemd, our own by default.
         :raises SpecError: a name that is no plain component, or a parent with ``..``.
         """
-        parts = tables.group_path(name)
-        if len(parts) != 1:
-            tables.group_path("..")
+        if "/" in name:
+            raise SpecError(f"{name[:80]!r} is no name of one control group")
+        tables.group_path(name)
         above = None if parent is None else (tables.group_path(parent) if parent != "/" else ())
-        return cls(layout, parts[0], above, systemd, os.geteuid() if uid is None else uid)
+        return cls(layout, name, above, systemd, os.geteuid() if uid is None else uid)
 
     @classmethod
     def reopen(cls, layout: CgroupLayout, paths: Mapping[str, str]) -> Manager:
@@ -153,6 +153,8 @@ class Manager:
         :raises RequestError: a value that no kernel takes.
         :raises HostError: a limit that cannot be set.  Whatever is raised, nothing is left.
         """
+        if self.systemd and self.layout.mode == "v2" and pid is None:
+            raise ValueError("a scope of systemd needs a process: see needs_pid")
         writes = tables.writes(resources, self.layout, origins)
         wished = tables.accounting(account, self.layout)
         try:
@@ -279,6 +281,8 @@ class Manager:
         try:
             self.groups[UNIFIED] = place(tree, self.name, all_of_it, self.parent, why)
         except HostError:
+            if asked and needed == all_of_it:
+                raise
             if asked:
                 self.groups[UNIFIED] = place(tree, self.name, needed, self.parent, why)
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 
+PERMISSION = (
+    'run it as root, or with limits="best-effort": version 1 of control groups, which this'
+    " machine uses, cannot be delegated"
+)
+"""What to do where an ordinary user may not make groups."""
+
 
 class GroupV1(Group):
     """A group of one version 1 hierarchy."""
@@ -116,7 +122,7 @@ def descend(group: Group, above: tuple[str, ...], name: str, why: str, cpuset: b
     """Make ``name`` below the group and below ``above``, whose parts may be there already."""
     for at, part in enumerate((*above, name)):
         parent, group.path = group.path, f"{group.path}/{part}"
-        if make(group.path, why, may_exist=at < len(above)):
+        if make(group.path, why, may_exist=at < len(above), permission=PERMISSION):
             group.made.append(group.path)
             if cpuset:
                 _inherit(parent, group.path)

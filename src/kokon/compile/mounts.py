@@ -56,7 +56,10 @@ def check_destination(mount: Mount, where: str) -> None:
         raise SpecError(
             "a mount onto / would hide the root", where=where, remedy="name it as the root instead"
         )
-    if parts[0] == "proc" and mount.type != "proc" and "/".join(parts[1:]) not in BELOW_PROC:
+    # The host's own /proc is what a container that shares its processes sees.
+    shared = is_bind(mount) and mount.source == destination == "/proc"
+    covers = parts[0] == "proc" and "/".join(parts[1:]) not in BELOW_PROC
+    if covers and mount.type != "proc" and not shared:
         raise SpecError(
             f"a {mount.type} mount onto {destination} could stand in for the kernel's own files",
             where=where,

@@ -100,7 +100,7 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
     kinds = namespaces(options, host, asked)
     security = confinement.SecurityOptions(options.security_opt)
     mask = confinement.capability_mask(options, host, own_user_namespace="user" in kinds)
-    resources, resources_asked = limits.resources(options, around.devices)
+    resources, resources_asked = limits.resources(options, around.devices, swap=host.swap)
     asked.update(resources_asked)
     hostname = options.hostname or HOSTNAME
     user = User(around.uid, around.gid, around.groups, _umask(options))

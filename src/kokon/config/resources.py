@@ -41,18 +41,20 @@ def device_paths(options: Options) -> tuple[str, ...]:
 
 
 def resources(
-    options: Options, devices: Mapping[str, tuple[str, int, int]]
+    options: Options, devices: Mapping[str, tuple[str, int, int]], *, swap: bool = False
 ) -> tuple[Resources | None, dict[str, str]]:
     """The limits, and which option set which part (JSON pointer to words).
 
     :param devices: type and numbers of every device that :func:`device_paths` named.
+    :param swap: the machine has swap, so that a memory limit without one for swap would not hold:
+        as in Docker, as much swap as memory is allowed.
     :raises OptionError: a value that cannot be meant.
     """
     if not any(getattr(options, name) not in (None, ()) for name in RESOURCE_OPTIONS):
         return None, {}
     asked: dict[str, str] = {}
     result = Resources(
-        memory=_memory(options, asked),
+        memory=_memory(options, swap, asked),
         cpu=_cpu(options, asked),
         pids=_pids(options, asked),
         block_io=_block_io(options, devices, asked),
@@ -68,7 +70,7 @@ def _ask(asked: dict[str, str], options: Options, name: str, pointer: str) -> No
         asked[f"/linux/resources/{pointer}"] = options.words(name)
 
 
-def _memory(options: Options, asked: dict[str, str]) -> Memory | None:
+def _memory(options: Options, swap: bool, asked: dict[str, str]) -> Memory | None:
     fields: dict[str, Any] = {}
     if options.memory is not None:
         fields["limit"] = sizes.memory_bytes(options.memory, "--memory", minimum=SMALLEST_MEMORY)
@@ -86,6 +88,9 @@ def _memory(options: Options, asked: dict[str, str]) -> Memory | None:
                 where=options.words("memory_swap"),
                 remedy="give at least what --memory says",
             )
+    elif swap and "limit" in fields:
+        fields["swap"] = 2 * fields["limit"]
+        asked["/linux/resources/memory/swap"] = options.words("memory")
     if options.memory_swappiness is not None:
         fields["swappiness"] = number(options.memory_swappiness, "--memory-swappiness", 0, 100)
     if options.memory_reservation is not None:

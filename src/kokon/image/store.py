@@ -117,9 +117,10 @@ class Store:
     def remove_left_over(self) -> None:
         """Remove what killed processes have left in ``staging``."""
         for name in self._list("staging"):
-            lock = self._claim(name, abandoned=True)
-            if lock >= 0:
-                os.close(lock)
+            try:
+                self._claim(name, abandoned=True)
+            except (OSError, HostError):
+                pass  # what cannot be removed now is no reason not to start
 
     def _claim(self, name: str, *, abandoned: bool = False) -> int:
         """Make ``staging/name`` and lock it: the lock's descriptor, or -1 to try again.

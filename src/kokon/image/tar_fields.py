@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from kokon.errors import ArchiveError
 from kokon.image.byte_stream import BLOCK
-
-LAST_ID = 2**32 - 2
-"""The largest uid and gid: 2**32 - 1 would mean "leave as it is" to chown(2)."""
+from kokon.kernel.accounts import LAST_ID
 
 LARGEST = 2**62
 """Sizes above it are refused before anything is added to them."""

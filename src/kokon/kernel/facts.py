@@ -29,6 +29,7 @@ class HostFacts:
     :ivar security_module: "", "apparmor" or "selinux".
     :ivar subordinate_uids: (first, count) ranges of /etc/subuid for us; :ivar subordinate_gids.
     :ivar newuidmap: path of newuidmap; :ivar newgidmap.  Empty where they are missing.
+    :ivar swap: whether the machine has any.
     :ivar cgroups: the layout of control groups and our place in it.
     """
 
@@ -47,6 +48,7 @@ class HostFacts:
         "security_module",
         "subordinate_gids",
         "subordinate_uids",
+        "swap",
         "uid",
         "user_namespaces",
     )
@@ -69,6 +71,7 @@ class HostFacts:
         subordinate_gids: tuple[tuple[int, int], ...],
         newuidmap: str,
         newgidmap: str,
+        swap: bool,
         cgroups: CgroupLayout,
     ) -> None:
         self.kernel = kernel
@@ -86,6 +89,7 @@ class HostFacts:
         self.subordinate_gids = subordinate_gids
         self.newuidmap = newuidmap
         self.newgidmap = newgidmap
+        self.swap = swap
         self.cgroups = cgroups
 
     @property
@@ -223,5 +227,7 @@ def read() -> HostFacts:
         subordinate_gids=subgids,
         newuidmap=newuidmap,
         newgidmap=newgidmap,
+        # The first line is a heading (proc_swaps(5)).
+        swap=_text("/proc/swaps").count("\n") > 1,
         cgroups=cgroups.read(),
     )

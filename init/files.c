@@ -217,18 +217,17 @@ int do_node(const struct op_node *op)
 int do_working_directory(const struct op_working_directory *op)
 {
     char buffer[4096];
-    long root = syscall4(__NR_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    if (root < 0)
-        return (int)root;
+    long root;
+    TRY(1, root = syscall4(__NR_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
     int fd = open_target((int)root, op->path, 0, 0, op->create ? 1 : 0);
     close_fd((int)root);
     if (fd < 0)
         return fd;
-    step = 2;
+    step = 3;
     long result = syscall1(__NR_fchdir, fd);
     close_fd(fd);
     if (result < 0)
         return (int)result;
-    TRY(3, syscall2(__NR_getcwd, buffer, sizeof buffer));
+    TRY(4, syscall2(__NR_getcwd, buffer, sizeof buffer));
     return buffer[0] == '/' ? 0 : -ENOENT;
 }

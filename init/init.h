@@ -17,6 +17,7 @@ enum { PLAN_MAGIC = 0x4e4b4f4b, PLAN_VERSION = 1 };
 
 /* What init tells kokon: fixed size, numbers only. */
 enum { REPORT_PID = 1, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS };
+enum { NO_OP = 0x7fffffff }; /* beyond every plan: it failed before its first op */
 struct report {
     uint32_t kind, op;
     int32_t error, detail;

@@ -88,6 +88,7 @@ static unsigned char *load_plan(void)
 
 static __attribute__((noreturn, used)) void perform(void)
 {
+    current_op = NO_OP;
     unsigned char *bytes = load_plan();
     struct plan *plan = (struct plan *)(void *)bytes;
     take_descriptors(plan->inherited);

@@ -2,14 +2,16 @@
  * the check is here so that a mistake there is an error and never a wild pointer (row E14). */
 #include "init.h"
 
+/* The heap begins after the ops, and each list after the one before it: nothing that has been
+ * turned into a pointer is turned again, or overwritten by another op's list. */
 struct buffer {
     unsigned char *bytes;
-    uint64_t size;
+    uint64_t size, heap, lists;
 };
 
 static int inside(const struct buffer *b, uint64_t offset, uint64_t size)
 {
-    return offset <= b->size && size <= b->size - offset;
+    return offset >= b->heap && offset <= b->size && size <= b->size - offset;
 }
 
 /* A NUL-terminated string at `offset`: the buffer's last byte is known to be NUL. */
@@ -29,17 +31,18 @@ static int check_data(const struct buffer *b, uint64_t *field)
     return 0;
 }
 
-/* A count, then that many offsets (0 is a null pointer), then a null. A list is turned into
- * pointers once: its count is replaced so that a second op naming it is refused. */
-static int check_list(const struct buffer *b, uint64_t *field)
+/* A count, then that many offsets (0 is a null pointer), then two nulls: the list may be walked
+ * in pairs too. */
+static int check_list(struct buffer *b, uint64_t *field)
 {
-    if (*field % 8 || !inside(b, *field, 16))
+    if (*field % 8 || *field < b->lists || !inside(b, *field, 24))
         return -EINVAL;
     uint64_t *list = (uint64_t *)(void *)(b->bytes + *field);
     uint64_t count = list[0];
-    if (count > b->size / 8 || !inside(b, *field, (count + 2) * 8) || list[count + 1])
+    if (count > b->size / 8 || !inside(b, *field, (count + 3) * 8) || list[count + 1] ||
+        list[count + 2])
         return -EINVAL;
-    list[0] = UINT64_MAX;
+    b->lists = *field + (count + 3) * 8;
     for (uint64_t i = 1; i <= count; i++)
         if (list[i] && check_text(b, &list[i]))
             return -EINVAL;
@@ -47,10 +50,8 @@ static int check_list(const struct buffer *b, uint64_t *field)
     return 0;
 }
 
-static int check_op(const struct buffer *b, struct op *op, uint64_t room)
+static int check_op(struct buffer *b, struct op *op)
 {
-    if (room < sizeof *op || op->code == 0 || op->code > OP_COUNT || op->size > room)
-        return -EINVAL;
     const char *kinds = op_kinds[op->code];
     uint64_t *field = (uint64_t *)(void *)(op + 1);
     uint64_t left = (op->size - sizeof *op) / 8;
@@ -73,19 +74,34 @@ static int check_op(const struct buffer *b, struct op *op, uint64_t room)
     return left ? -EINVAL : 0;
 }
 
+/* Where the ops end, or 0 when one of them has no code, or no size that fits. */
+static uint64_t end_of_ops(const unsigned char *bytes, uint64_t size)
+{
+    const struct plan *plan = (const struct plan *)(const void *)bytes;
+    uint64_t at = plan->first;
+    for (uint32_t i = 0; i < plan->ops; i++) {
+        const struct op *op = (const struct op *)(const void *)(bytes + at);
+        if (size - at < sizeof *op || op->code == 0 || op->code > OP_COUNT ||
+            op->size < sizeof *op || op->size % 8 || op->size > size - at)
+            return 0;
+        at += op->size;
+    }
+    return at;
+}
+
 /* Returns the number of ops, or -EINVAL. `bytes` is 8-aligned and writable. */
 long check_plan(unsigned char *bytes, uint64_t size)
 {
-    struct buffer b = {bytes, size};
     struct plan *plan = (struct plan *)(void *)bytes;
     if (size < sizeof *plan + 1 || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION ||
         plan->size != size || bytes[size - 1] || plan->inherited > MAX_SLOTS ||
         plan->first != sizeof *plan)
         return -EINVAL;
-    uint64_t at = plan->first;
+    uint64_t end = end_of_ops(bytes, size), at = plan->first;
+    struct buffer b = {bytes, size, end, end};
     for (uint32_t i = 0; i < plan->ops; i++) {
         struct op *op = (struct op *)(void *)(bytes + at);
-        if (at % 8 || at > size || check_op(&b, op, size - at))
+        if (!end || check_op(&b, op))
             return -EINVAL;
         at += op->size;
     }

@@ -69,7 +69,8 @@ int do_write_proc(const struct op_write_proc *op)
 int do_keyring(const struct op_keyring *op)
 {
     (void)op;
-    TRY(0, syscall2(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, "kokon"));
+    /* Without a name: one with that name, made by another, would be joined. */
+    TRY(0, syscall2(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, 0));
     return 0;
 }
 
@@ -126,7 +127,7 @@ int do_resource_limit(const struct op_resource_limit *op)
 
 int do_umask(const struct op_umask *op)
 {
-    syscall1(__NR_umask, op->mask);
+    TRY(0, syscall1(__NR_umask, op->mask));
     return 0;
 }
 
@@ -211,7 +212,10 @@ int do_close_descriptors(const struct op_close_descriptors *op)
 /* Process 1: reaps whatever ends, forwards signals to the program, ends with it. */
 static __attribute__((noreturn)) void reap(long program, const uint64_t *all)
 {
+    /* The program has its own: what is held open here would only keep pipes from ending, and be
+     * there for a tracer to take (row E1). */
     syscall3(__NR_close_range, 0, REPORT_FD - 1, 0);
+    syscall3(__NR_close_range, REPORT_FD + 1, ~0U, 0);
     for (;;) {
         int status;
         long ended = syscall4(__NR_wait4, -1, &status, 1 /* WNOHANG */, 0);
@@ -238,7 +242,9 @@ int do_reap(const struct op_reap *op)
     if (program < 0)
         return (int)program;
     if (program == 0) {
-        syscall4(__NR_rt_sigprocmask, 2, &before, 0, 8);
+        /* Where process 1 is not the pid namespace's own, its end would not be the program's. */
+        TRY(2, prctl(PR_PDEATHSIG, 9));
+        TRY(0, syscall4(__NR_rt_sigprocmask, 2, &before, 0, 8));
         return 0;
     }
     report(REPORT_STARTED, 0, 0, program);

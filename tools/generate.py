@@ -1,7 +1,7 @@
 """Write what is generated from ``src/kokon/plan/table.py``: plan/ops.py and init/plan.h.
 
-    python tools/generate.py          write both
-    python tools/generate.py --check  exit 1 when one is not fresh
+python tools/generate.py          write both
+python tools/generate.py --check  exit 1 when one is not fresh
 """
 
 from __future__ import annotations
@@ -46,9 +46,12 @@ def python_class(row: Row) -> str:
     body = [
         f"class {row.name}(Op):",
         *textwrap.wrap(
-            f'"""{row.doc}"""', 96, initial_indent="    ", subsequent_indent="    ",
+            f'"""{row.doc}"""',
+            96,
+            initial_indent="    ",
+            subsequent_indent="    ",
             break_long_words=False,
-        ),  # fmt: skip
+        ),
         "",
         f"    __slots__ = ({slots}{',' if len(names) == 1 else ''})",
         f"    CODE = {TABLE.index(row) + 1}",

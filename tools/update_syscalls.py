@@ -1,6 +1,4 @@
-"""Write the generated data of ``kokon.security.seccomp``.
-
-    python tools/update_syscalls.py [INCLUDE]
+"""Write the generated data of ``kokon.security.seccomp``: ``update_syscalls.py [INCLUDE]``.
 
 ``syscalls.py`` comes from the kernel's own headers: INCLUDE holds a directory for each
 architecture (``x86-linux-any/asm/unistd_64.h`` and so on), as the PyPI package ziglang carries
@@ -36,7 +34,7 @@ ARM_PRIVATE = {
 }
 """``__ARM_NR_*`` of arch/arm's asm/unistd.h, which have names of their own prefix there."""
 
-SYSCALLS = '''"""The numbers of system calls, as kernel {kernel} has them.
+SYSCALLS = '''"""The numbers of system calls, as {kernel} has them.
 
 Written by tools/update_syscalls.py.  A number in the text is the number of the name after it;
 every other name has the number of the name before it and one.
@@ -94,11 +92,12 @@ def table_text(numbers: dict[str, int]) -> str:
     return " ".join(words)
 
 
+def kernel_version(include: Path) -> str:
+    text = (include / "any-linux-any/linux/version.h").read_text()
+    return "kernel " + ".".join(re.findall(r"LINUX_VERSION_(?:MAJOR|PATCHLEVEL) (\d+)", text))
+
+
 def syscalls_module(include: Path) -> str:
-    kernel = re.findall(
-        r"LINUX_VERSION_(?:MAJOR|PATCHLEVEL) (\d+)",
-        (include / "any-linux-any/linux/version.h").read_text(),
-    )
     tables = ""
     for arch, header in HEADERS.items():
         numbers = header_numbers(include / header)
@@ -106,11 +105,11 @@ def syscalls_module(include: Path) -> str:
             numbers |= ARM_PRIVATE | {"sync_file_range2": numbers["arm_sync_file_range"]}
         lines = textwrap.wrap(table_text(numbers), 96, break_on_hyphens=False)
         tables += f'    "{arch}": """\n' + "\n".join(lines) + '""",\n'
-    return SYSCALLS.format(kernel=".".join(kernel), tables=tables)
+    return SYSCALLS.format(kernel=kernel_version(include), tables=tables)
 
 
 def precompiled_module() -> str:
-    from kokon.security import capabilities
+    from kokon.kernel import capabilities
     from kokon.security.seccomp import default, program
 
     programs = ""

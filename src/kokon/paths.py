@@ -8,6 +8,8 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 INIT_PROGRAM = PACKAGE + "/_programs/init"
 INIT_DIGESTS = PACKAGE + "/_programs/digests"
+PYTHON_PATH = PACKAGE + "/_programs/python-path"
+"""The interpreter that launcher/launcher.c starts where there is none beside it."""
 
 
 def state() -> str:

@@ -8,6 +8,7 @@ from kokon.plan.ops import (
     Ambient,
     BoundingSet,
     Capabilities,
+    Dumpable,
     Groups,
     NoNewPrivileges,
     ParentDeath,
@@ -32,6 +33,8 @@ def drop(plan: Builder) -> None:
         groups = tuple(dict.fromkeys((user.gid, *user.additional_gids)))
         plan.add(Groups(pack(f"<{len(groups)}I", *groups), why="/process/user"))
     plan.add(User(user.uid, user.gid, keep=1 if user.uid else 0, why="/process/user"))
+    # A change of ids sets it to fs.suid_dumpable, which a machine may have at 1 (row E2).
+    plan.add(Dumpable(0, why="/process"))
     filter_ = plan.spec.linux.seccomp
     if process.no_new_privileges:
         plan.add(NoNewPrivileges(why="/process/noNewPrivileges"))

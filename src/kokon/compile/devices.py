@@ -15,6 +15,7 @@ from kokon.kernel.constants import (
     device_number,
 )
 from kokon.plan.ops import Attach, CloneMount, Directory, File, Filesystem, Link, Node
+from kokon.security import idmap
 from kokon.spec.runtime import Device
 
 TYPE_CHECKING = False
@@ -96,11 +97,9 @@ def every(plan: Builder) -> tuple[Device, ...]:
 
 
 def host_id(mappings: tuple[IdMapping, ...], inside: int) -> int:
-    """The id outside of an id inside; itself without mappings."""
-    for mapping in mappings:
-        if mapping.container_id <= inside < mapping.container_id + mapping.size:
-            return mapping.host_id + inside - mapping.container_id
-    return inside
+    """The id outside of an id inside; itself without a mapping."""
+    outside = idmap.to_host(mappings, inside)
+    return inside if outside is None else outside
 
 
 def attach_bound(plan: Builder) -> None:

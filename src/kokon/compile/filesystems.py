@@ -7,9 +7,6 @@ from kokon.compile.masks import template_name
 from kokon.compile.mounts import is_bind
 from kokon.errors import SpecError
 from kokon.kernel.constants import (
-    MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID,
     PROC_SUPER_MAGIC,
     RESOLVE_NO_SYMLINKS,
     SYSFS_MAGIC,
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 MAGIC = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
 O_NOFOLLOW = 0o400000
-SMALL_FILE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
 def mount(plan: Builder) -> None:

@@ -75,8 +75,10 @@ class Launch:
     :param terminal_size: rows and columns of a new terminal.
     """
 
-    __slots__ = ("cgroup_directory", "files", "late_cgroup", "map_by_parent", "parent_death", "reaper", "tasks",
-                 "terminal_size")  # fmt: skip
+    __slots__ = (
+        "cgroup_directory", "files", "late_cgroup", "map_by_parent", "parent_death", "reaper",
+        "tasks", "terminal_size",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -22,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
 
-LOCKED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+SMALL_FILE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+LOCKED = MOUNT_ATTR_RDONLY | SMALL_FILE
 
 OUT_OF_THE_WAY = "/proc"
 """A directory that every machine has; what is mounted over it goes away with the old root."""
@@ -41,7 +42,7 @@ def prepare(plan: Builder) -> None:
     slot = plan.templates_slot = plan.slot()
     why = "/linux/maskedPaths"
     plan.add(Filesystem(
-        slot, "tmpfs", ("size", "1m", "mode", "755"), 0, "covers and small files", why=why,
+        slot, "tmpfs", ("size", "1m", "mode", "755"), SMALL_FILE, "covers and small files", why=why,
     ))  # fmt: skip
     plan.add(Directory(slot, "directory", 0o555, why=why))
     plan.add(File(slot, "file", b"", 0o444, why=why))

@@ -10,6 +10,8 @@ from kokon.kernel.constants import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
 )
 from kokon.plan.ops import CloneMount, MountAttributes
 
@@ -84,15 +86,19 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
     mapped = MOUNT_ATTR_IDMAP if plan.maps_ids else 0
     if mapped and not source.maps_ids:
         raise HostError(
-            f"the file system of {mount.source} cannot map ids, so its files would belong to nobody",
+            f"the file system of {mount.source} cannot map ids: its files would be nobody's",
             where=f"{why}/source",
             remedy="use --userns host, or a directory on ext4, xfs, btrfs or (Linux 6.3) tmpfs",
         )
     user_namespace = plan.user_namespace_slot if mapped else -1
     about = mount.destination
+    tree = options.propagation
+    if not options.propagation_recursive:
+        # What is below would stay a peer of the host's mounts (row M13), unless that is the wish.
+        tree = 0 if options.propagation == MS_SHARED else MS_SLAVE
     plan.source(MountAttributes(
         slot, options.recursive_set | mapped, options.recursive_clear,
-        options.propagation if options.propagation_recursive else 0,
+        tree,
         1, user_namespace, about=about, why=f"{why}/options",
     ))  # fmt: skip
     top = 0 if options.propagation_recursive else options.propagation

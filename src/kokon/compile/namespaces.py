@@ -21,11 +21,11 @@ from kokon.plan.ops import (
     UserNamespace,
     WriteProc,
 )
+from kokon.security import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
-    from kokon.spec.runtime import IdMapping
 
 WHY = "/linux/namespaces"
 
@@ -80,15 +80,11 @@ def map_ids(plan: Builder) -> None:
             plan.outside.append(IdMap("setgroups", "deny", why="/linux/gidMappings"))
         for file, mappings in (("uid_map", linux.uid_mappings), ("gid_map", linux.gid_mappings)):
             why = "/linux/uidMappings" if file == "uid_map" else "/linux/gidMappings"
-            plan.outside.append(IdMap(file, map_text(mappings), why=why))
+            idmap.check(mappings, why)
+            plan.outside.append(IdMap(file, idmap.text(mappings), why=why))
     if plan.maps_ids:
         plan.user_namespace_slot = plan.slot()
         plan.outside.append(UserNamespace(plan.user_namespace_slot, why="/linux/uidMappings"))
-
-
-def map_text(mappings: tuple[IdMapping, ...]) -> str:
-    """The lines of uid_map: first id inside, first id outside, count."""
-    return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
 
 
 def release(plan: Builder) -> None:
@@ -140,7 +136,7 @@ def check_sysctl(plan: Builder, key: str, why: str) -> None:
         )
     if needed not in kinds:
         raise SpecError(
-            f"sysctl {key} would change the host: the container has no {needed} namespace of its own",
+            f"sysctl {key} would change the host: the container has no own {needed} namespace",
             where=why,
             remedy=f"give it its own {needed} namespace",
         )

@@ -50,6 +50,8 @@ def begin(plan: Builder) -> None:
         # A change of ids closes our /proc files to ourselves; there is nobody else yet.
         plan.add(Dumpable(1, why="/linux/uidMappings"))
     plan.add(Signals(why="/process"))
+    # Mount points are made with their modes, whatever the caller's mask is.
+    plan.add(Umask(0o022, why="/process"))
     plan.add(Session(why="/process/terminal"))
     plan.add(Keyring(why="/process"))
     if plan.new_namespaces & CLONE_NEWNS:
@@ -72,12 +74,7 @@ def adjust(plan: Builder) -> None:
 def _own_proc(plan: Builder) -> None:
     """A detached procfs, made before any mount of the container, for every write to /proc."""
     process, linux = plan.spec.process, plan.spec.linux
-    needed = (
-        process.apparmor_profile
-        or process.selinux_label
-        or linux.sysctl
-        or linux.time_offsets
-    )
+    needed = process.apparmor_profile or process.selinux_label or linux.sysctl or linux.time_offsets
     if needed:
         plan.proc_slot = plan.slot()
         # Only sysctls need more than /proc/PID.

@@ -38,12 +38,13 @@ class Surroundings:
     :param devices: type and numbers of each device of the host that an option names.
     :param seccomp: the text of the file that ``--security-opt seccomp=`` names.
     :param environment_files: the texts of ``--env-file``.
+    :param masked: paths of this machine that are hidden beside those that every machine has.
     :param root_environment: variables that programs in the root need.
     :param root_working_directory: where programs start when nothing is said.
     """
 
     __slots__ = (
-        "caller", "devices", "environment_files", "gid", "gid_mappings", "groups", "home",
+        "caller", "devices", "environment_files", "gid", "gid_mappings", "groups", "home", "masked",
         "root_environment", "root_working_directory", "seccomp", "terminal", "uid",
         "uid_mappings",
     )  # fmt: skip
@@ -63,6 +64,7 @@ class Surroundings:
         environment_files: tuple[str, ...] = (),
         root_environment: Mapping[str, str] | None = None,
         root_working_directory: str = "/",
+        masked: tuple[str, ...] = (),
         terminal: bool = False,
     ) -> None:
         self.uid = uid
@@ -77,6 +79,7 @@ class Surroundings:
         self.environment_files = environment_files
         self.root_environment = root_environment or {}
         self.root_working_directory = root_working_directory
+        self.masked = masked
         self.terminal = terminal
 
 
@@ -120,7 +123,7 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         selinux_label=security.label,
         oom_score_adj=_oom_score(options),
     )  # fmt: skip
-    masked, readonly = ((), ()) if options.privileged else _hidden()
+    masked, readonly = ((), ()) if options.privileged else _hidden(around)
     mapped = "user" in kinds
     linux = Linux(
         namespaces=tuple(Namespace(kind) for kind in kinds),
@@ -242,10 +245,10 @@ def mounts(options: Options, kinds: tuple[str, ...], asked: dict[str, str]) -> t
     return tuple(result)
 
 
-def _hidden() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _hidden(around: Surroundings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from kokon.security import masks
 
-    return masks.DEFAULT_MASKED, masks.DEFAULT_READONLY
+    return (*masks.DEFAULT_MASKED, *around.masked), masks.DEFAULT_READONLY
 
 
 def _umask(options: Options) -> int:

@@ -1,4 +1,4 @@
-"""The environment of the program: built from what is asked, never taken from the caller (row E15)."""
+"""The environment of the program: what is asked, never the caller's own (row E15)."""
 
 from __future__ import annotations
 

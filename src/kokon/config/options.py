@@ -51,7 +51,7 @@ TABLE = (
     Option("Program", "init", "flag", "", "run a small process 1 that reaps and forwards signals"),
     Option("Program", "interactive", "flag", "", "keep standard input open", "i"),
     Option("Program", "tty", "flag", "", "give the program a terminal of its own", "t"),
-    Option("Program", "timeout", "text", "SECONDS", "end the container after this time"),
+    Option("Program", "timeout", "text", "DURATION", "end the container after this time, like 5s or 1m30s"),
     Option("Root and files", "read-only", "flag", "", "make the root read-only"),
     Option("Root and files", "rw", "flag", "", "write to the root directory itself, not to a copy"),
     Option("Root and files", "keep", "text", "DIR", "keep what the program writes in this directory"),
@@ -99,7 +99,6 @@ TABLE = (
     Option("Limits", "cgroup-conf", "list", "KEY=VALUE", "any file of cgroup v2"),
     Option("Limits", "cgroup-parent", "text", "PATH", "make its cgroup below this one"),
     Option("Limits", "limits", "text", "enforce|best-effort", "what happens where limits cannot be enforced"),
-    Option("Limits", "max-output", "text", "SIZE", "captured output at most (Python; default 64M)"),
 )  # fmt: skip
 """Every option, in the order of help."""
 

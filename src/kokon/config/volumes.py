@@ -9,6 +9,8 @@ VOLUME_OPTIONS = frozenset(
     ("ro", "rw", "rro", "nosuid", "nodev", "noexec", "private", "rprivate", "slave", "rslave",
      "shared", "rshared", "nosymfollow", "noatime")
 )  # fmt: skip
+TAKES_AWAY = frozenset(("nosuid", "nodev", "noexec", "nosymfollow"))
+"""Like read-only, for the whole tree: people do not mean "but not what is mounted below"."""
 TMPFS_OPTIONS = frozenset(
     ("size", "mode", "uid", "gid", "nr_inodes", "ro", "rw", "noexec", "exec", "nosuid", "suid",
      "nodev", "dev")
@@ -51,6 +53,11 @@ def bind(source: str, destination: str, words: list[str], where: str) -> Mount:
     for word in words:
         if word in ("ro", "readonly"):
             options.append("rro")
+        elif word == "rw":
+            # As it is on the host: what is read-only there does not become writable here.
+            continue
+        elif word in TAKES_AWAY:
+            options.append("r" + word)
         elif word in ("z", "Z"):
             raise OptionError(
                 f"relabelling ({word}) is not possible",

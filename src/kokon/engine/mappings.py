@@ -8,13 +8,12 @@ from kokon import paths
 from kokon.engine import owner
 from kokon.errors import HostError, RetryError
 from kokon.plan.remedies import user_namespaces
+from kokon.security import idmap
 from kokon.spec.runtime import IdMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.kernel.facts import HostFacts
-
-RANGE = 65536
 
 
 class Mappings:
@@ -59,19 +58,15 @@ def choose(host: HostFacts) -> Mappings:
         return _private_range(host)
     if host.subordinate_uids and host.subordinate_gids:
         return Mappings(
-            _with_subordinates(host.uid, host.subordinate_uids),
-            _with_subordinates(host.gid, host.subordinate_gids),
+            idmap.mapping(host.uid, _ranges(host.subordinate_uids)),
+            idmap.mapping(host.gid, _ranges(host.subordinate_gids)),
             by_parent=True,
         )
     return Mappings((IdMapping(0, host.uid, 1),), (IdMapping(0, host.gid, 1),))
 
 
-def _with_subordinates(own: int, ranges: tuple[tuple[int, int], ...]) -> tuple[IdMapping, ...]:
-    result, inside = [IdMapping(0, own, 1)], 1
-    for first, count in ranges:
-        result.append(IdMapping(inside, first, count))
-        inside += count
-    return tuple(result)
+def _ranges(pairs: tuple[tuple[int, int], ...]) -> list[range]:
+    return [range(first, first + count) for first, count in pairs]
 
 
 _free: list[int] = []
@@ -82,7 +77,7 @@ def _private_range(host: HostFacts) -> Mappings:
     """A range that no other container and no line of subuid has."""
     if not host.maps_all_ids:
         # Root of a container: the ids that it has itself are all there is.
-        size = min(RANGE, sum(entry[2] for entry in host.id_map))
+        size = min(idmap.RANGE, sum(entry[2] for entry in host.id_map))
         same = (IdMapping(0, 0, size),)
         return Mappings(same, same)
     global _owner_of_free
@@ -93,17 +88,15 @@ def _private_range(host: HostFacts) -> Mappings:
         first = _free.pop()
     except IndexError:
         first = _claim()
-    mapping = (IdMapping(0, first, RANGE),)
+    mapping = (IdMapping(0, first, idmap.RANGE),)
     return Mappings(mapping, mapping, range_=first)
 
 
 def _claim() -> int:
     """Claims a range by a file made with O_EXCL, which holds our token."""
-    from kokon.security.idmap import private_ranges
-
     directory = owner.private_directory(paths.state() + "/ids")
     us = owner.current()
-    for first in private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
+    for first in idmap.private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             fd = os.open(f"{directory}/{first}", flags, 0o600)

@@ -7,7 +7,7 @@ import stat
 
 from kokon import paths
 from kokon.compile.inputs import RootFacts, Source
-from kokon.engine import owner
+from kokon.engine import owner, worker
 from kokon.errors import OptionError, RootError
 
 TYPE_CHECKING = False
@@ -40,7 +40,9 @@ class FoundRoot:
         self.notes = notes
 
 
-def find(options: Options, progress: Callable[[int, int], object] | None = None) -> FoundRoot:
+def find(
+    options: Options, host: HostFacts, progress: Callable[[int, int], object] | None = None
+) -> FoundRoot:
     """The root that a name means; a tarball is unpacked when it is new.
 
     :raises RootError: there is no such root.
@@ -75,14 +77,19 @@ def find(options: Options, progress: Callable[[int, int], object] | None = None)
         ) from None  # fmt: skip
     if stat.S_ISDIR(mode):
         return FoundRoot(path, None)
-    return _from_tarball(path, progress)
+    return _from_tarball(path, host, progress)
 
 
-def _from_tarball(path: str, progress: Callable[[int, int], object] | None) -> FoundRoot:
+def _from_tarball(
+    path: str, host: HostFacts, progress: Callable[[int, int], object] | None
+) -> FoundRoot:
     from kokon.image.store import Store
 
     owner.private_directory(paths.store())
     with Store(paths.store() + "/roots") as store:
+        if worker.needed(host) and os.path.isfile(path) and store.known(path) is None:
+            # Its files can keep their owners only where our subordinate ids are mapped.
+            worker.unpack(host, path)
         stored = store.root_from_tarball(path, progress=progress)
     notes = []
     if stored.fresh and stored.squashed:
@@ -137,7 +144,7 @@ def describe(
     maps_ids = table is None or table.maps_ids(found.path, host.kernel)
     if options.rw or (options.read_only and _has_mount_points(found.path, options)):
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
-    upper, volatile = _writes(options, undo)
+    upper, volatile = _writes(options, host, undo)
     maps_ids = maps_ids and (table is None or table.maps_ids(upper, host.kernel))
     return RootFacts(
         "overlay", path=found.path, lowers=(found.path,), upper=upper, volatile=volatile,
@@ -152,7 +159,7 @@ def _has_mount_points(path: str, options: Options) -> bool:
     return all(os.path.lexists(f"{path}/{name}") for name in MOUNT_POINTS)
 
 
-def _writes(options: Options, undo: Undo) -> tuple[str, bool]:
+def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     """Where an overlay keeps what the container writes: dropped with it, unless kept."""
     if options.keep is not None:
         keep = os.path.abspath(options.keep)
@@ -166,6 +173,18 @@ def _writes(options: Options, undo: Undo) -> tuple[str, bool]:
                     "cannot be made", where=f"--keep {options.keep}", errno=error.errno or 0,
                     remedy="name a directory whose parent exists",
                 ) from None  # fmt: skip
+            found = os.lstat(keep + name) if name else os.stat(keep)
+            if (
+                not stat.S_ISDIR(found.st_mode)
+                or found.st_uid != os.geteuid()
+                or found.st_mode & 0o022
+            ):
+                # A link in it would have the container write somewhere else (row S3).
+                raise OptionError(
+                    f"{keep}{name} is not a directory that is ours alone to change",
+                    where=f"--keep {options.keep}",
+                    remedy="name a new one, or make it yours with mode 0755",
+                )
         return keep, False
     directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
     name = owner.current().name()
@@ -177,10 +196,15 @@ def _writes(options: Options, undo: Undo) -> tuple[str, bool]:
 
         try:
             remove_tree(parent, name)
+        except PermissionError:
+            # The container wrote as one of our subordinate ids.
+            worker.remove(host, directory, name)
         finally:
             os.close(parent)
 
     undo.push(remove)
-    os.mkdir(f"{name}/upper", 0o755, dir_fd=parent)
+    os.mkdir(f"{name}/upper", dir_fd=parent)
+    # It becomes the container's "/", whatever the caller's umask is.
+    os.chmod(f"{name}/upper", 0o755, dir_fd=parent)
     os.mkdir(f"{name}/work", 0o700, dir_fd=parent)
     return f"{directory}/{name}", True

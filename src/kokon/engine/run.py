@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kokon.cgroup.usage import Hit, Usage
     from kokon.config.options import Options
     from kokon.kernel.facts import HostFacts
     from kokon.plan.plan import Plan
@@ -130,7 +131,7 @@ def _prepare(
 ) -> Prepared:
     host = facts.read()
     kinds = wanted_namespaces(options, host, {})
-    found = roots.find(options, progress)
+    found = roots.find(options, host, progress)
     account = roots.account(found, options.user)
     maps = None
     if "user" in kinds:
@@ -152,6 +153,7 @@ def _prepare(
             environment_files=sources.environment_files(options),
             root_environment=found.assembly.environment if found.assembly else None,
             root_working_directory=account.home if found.assembly else "/",
+            masked=sources.masked_on_this_machine(),
             terminal=terminal,
         ),
     )
@@ -196,11 +198,14 @@ class Outcome:
     :ivar cause: exited, signal, timeout, memory, output or unknown.
     :ivar ended: status and times of the program.
     :ivar usage: what its cgroups counted, None without limits.
+    :ivar hits: the limits that were met.
     """
 
     __slots__ = ("cause", "ended", "hits", "usage")
 
-    def __init__(self, cause: str, ended: Ended, usage: object, hits: tuple[object, ...]) -> None:
+    def __init__(
+        self, cause: str, ended: Ended, usage: Usage | None, hits: tuple[Hit, ...]
+    ) -> None:
         self.cause = cause
         self.ended = ended
         self.usage = usage

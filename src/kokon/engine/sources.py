@@ -94,6 +94,31 @@ def environment_files(options: Options) -> tuple[str, ...]:
     )
 
 
+_masked: tuple[str, ...] | None = None
+
+
+def masked_on_this_machine() -> tuple[str, ...]:
+    """What the patterns of masked paths come to here: looked up once for a process."""
+    global _masked
+    if _masked is None:
+        from kokon.security.masks import DEFAULT_MASKED_GLOBS
+
+        found = []
+        for pattern in DEFAULT_MASKED_GLOBS:
+            before, _, after = pattern.partition("*")
+            directory, _, first = before.rpartition("/")
+            try:
+                names = os.listdir(directory)
+            except OSError:
+                continue
+            for name in sorted(names):
+                path = f"{directory}/{name}{after}"
+                if name.startswith(first) and os.path.lexists(path):
+                    found.append(path)
+        _masked = tuple(found)
+    return _masked
+
+
 def _read(path: str, words: str) -> bytes:
     try:
         with open(path, "rb") as file:

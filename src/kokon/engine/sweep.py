@@ -45,6 +45,12 @@ def _remove_writes(token: str) -> None:
     try:
         for name in os.listdir(parent):
             if name.partition("-")[0] == token:
-                remove_tree(parent, name)
+                try:
+                    remove_tree(parent, name)
+                except PermissionError:
+                    from kokon.engine import worker
+                    from kokon.kernel import facts
+
+                    worker.remove(facts.read(), directory, name)
     finally:
         os.close(parent)

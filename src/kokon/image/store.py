@@ -114,6 +114,19 @@ class Store:
             if fd:
                 os.close(fd)
 
+    def known(self, path: str) -> StoredRoot | None:
+        """The root of a tarball that is in the store already; nothing is unpacked or read.
+
+        :raises RootError: there is no such file, or it cannot be read.
+        """
+        fd = _open_tarball(path)
+        try:
+            status = os.fstat(fd)
+            return self._known(_name(status)) if S_ISREG(status.st_mode) else None
+        finally:
+            if fd:
+                os.close(fd)
+
     def remove_left_over(self) -> None:
         """Remove what killed processes have left in ``staging``."""
         for name in self._list("staging"):
@@ -246,6 +259,7 @@ class Store:
         finally:
             os.close(meta)
         found = self._publish(staging, unpacked.digest)
+        found.fresh = True
         if S_ISREG(status.st_mode):
             self._remember(fd, status, unpacked.digest)
         return found

@@ -14,6 +14,7 @@ class StoredRoot:
     """A root in the store.
 
     :ivar path: of the tree.
+    :ivar fresh: it was unpacked by this very call.
     :ivar digest: SHA-256 of its tarball in hexadecimal.
     :ivar entries, bytes, squashed, skips, skipped: as in :class:`kokon.image.unpack.Unpacked`.
     :ivar boot: the boot id of the machine when it was made.
@@ -21,7 +22,8 @@ class StoredRoot:
     """
 
     __slots__ = (
-        "boot", "bytes", "digest", "entries", "path", "skipped", "skips", "squashed", "uptime",
+        "boot", "bytes", "digest", "entries", "fresh", "path", "skipped", "skips", "squashed",
+        "uptime",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +40,7 @@ class StoredRoot:
         uptime: int,
     ) -> None:
         self.path = path
+        self.fresh = False
         self.digest = digest
         self.entries = entries
         self.bytes = bytes

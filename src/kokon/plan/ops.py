@@ -707,7 +707,7 @@ class WorkingDirectory(Op):
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
     TEXT = "go to {path}"
-    STEPS = ("mkdirat", "openat2", "fchdir", "getcwd")
+    STEPS = ("mkdirat", "openat", "openat2", "fchdir", "getcwd")
 
     def __init__(self, path: str, create: int = 0, *, why: str) -> None:
         self.path = path

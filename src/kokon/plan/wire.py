@@ -2,7 +2,7 @@
 
     header   u32 magic, version, size, count of ops, offset of the first op, inherited, 0, 0
     op       u16 code, u16 0, u32 size, then its fields of 8 bytes each (data has 16)
-    heap     texts with their NUL, data aligned to 8, lists (count, offsets, null)
+    heap     texts with their NUL, data aligned to 8, lists (count, offsets, two nulls)
 
 Everything is little-endian and offsets count from the start.  ``init/plan.c`` reads it.
 """
@@ -61,7 +61,7 @@ class _Heap:
         offsets = [0 if value is None else self.text(value) for value in values]
         self.align()
         offset = self.base + len(self.bytes)
-        self.bytes += pack(f"<{len(offsets) + 2}Q", len(offsets), *offsets, 0)
+        self.bytes += pack(f"<{len(offsets) + 3}Q", len(offsets), *offsets, 0, 0)
         return offset
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import HostError, OptionError
+from kokon.errors import HostError, OptionError
+from kokon.spec.runtime import IdMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,30 +27,6 @@ shadow-utils (100000 to 600100000) and systemd (524288 to 1879048191) hand out.
 """
 
 
-class IdMapping:
-    """A run of ids: ``container`` + n is ``host`` + n, for n below ``size``."""
-
-    __slots__ = ("container", "host", "size")
-
-    def __init__(self, container: int, host: int, size: int) -> None:
-        self.container = container
-        self.host = host
-        self.size = size
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, IdMapping) and self.key() == other.key()
-
-    def __hash__(self) -> int:
-        return hash(self.key())
-
-    def __repr__(self) -> str:
-        return f"IdMapping({self.container}, {self.host}, {self.size})"
-
-    def key(self) -> tuple[int, int, int]:
-        """The three numbers, in the order of uid_map."""
-        return self.container, self.host, self.size
-
-
 def check(mappings: Iterable[IdMapping], where: str = "") -> None:
     """Refuse what the kernel would refuse with EINVAL.
 
@@ -69,7 +46,8 @@ def check(mappings: Iterable[IdMapping], where: str = "") -> None:
             )
     for side in (0, 1):
         ordered = sorted(found, key=lambda mapping: mapping.key()[side])
-        for lower, upper in zip(ordered, ordered[1:], strict=False):
+        for at, upper in enumerate(ordered[1:]):
+            lower = ordered[at]
             if lower.key()[side] + lower.size > upper.key()[side]:
                 raise OptionError(
                     f"{lower} and {upper} overlap on the {('container', 'host')[side]}'s side",
@@ -80,14 +58,14 @@ def check(mappings: Iterable[IdMapping], where: str = "") -> None:
 
 def text(mappings: Iterable[IdMapping]) -> str:
     """What is written to /proc/PID/uid_map and gid_map, in one write(2)."""
-    return "".join("{} {} {}\n".format(*mapping.key()) for mapping in mappings)
+    return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
 
 
 def to_host(mappings: Iterable[IdMapping], container: int) -> int | None:
     """The host's id for one of the container's, None where there is none."""
     for mapping in mappings:
-        if mapping.container <= container < mapping.container + mapping.size:
-            return mapping.host + container - mapping.container
+        if mapping.container_id <= container < mapping.container_id + mapping.size:
+            return mapping.host_id + container - mapping.container_id
     return None
 
 
@@ -104,16 +82,6 @@ def entries(subid: str) -> Iterator[tuple[str, range]]:
                 yield owner, ids
 
 
-def granted(subid: str, user: str, uid: int) -> list[range]:
-    """The ids that subuid or subgid text grants a user, by name or by number.
-
-    :param user: the login name, empty when the machine knows none.
-    :param uid: the user's number; subgid too is by user, not by group.
-    """
-    owners = {str(uid), user} - {""}
-    return [ids for owner, ids in entries(subid) if owner in owners]
-
-
 def mapping(own: int, ranges: Iterable[range]) -> tuple[IdMapping, ...]:
     """The mapping of an ordinary user: 0 is the user's own id, from 1 on come the granted ones."""
     mappings = [IdMapping(0, own, 1)]
@@ -125,7 +93,7 @@ def mapping(own: int, ranges: Iterable[range]) -> tuple[IdMapping, ...]:
     return tuple(mappings)
 
 
-def private_ranges(subuid: str, subgid: str) -> list[int]:
+def private_ranges(subuid: str, subgid: str) -> Iterator[int]:
     """Where a range of 65,536 ids for a container that root starts may begin, best first.
 
     They come from the lines ``kokon`` that both texts have in common; without one, from
@@ -134,26 +102,26 @@ def private_ranges(subuid: str, subgid: str) -> list[int]:
     :raises HostError: the lines of ``kokon`` are too small, or someone has the whole gap.
     """
     owned = [[ids for owner, ids in entries(each) if owner == OWNER] for each in (subuid, subgid)]
-    if any(owned):
-        starts = [
-            start
-            for uids in owned[0]
-            for gids in owned[1]
-            for start in range(
-                max(uids.start, gids.start), min(uids.stop, gids.stop) - RANGE + 1, RANGE
-            )
-        ]
-    else:
-        taken = [ids for each in (subuid, subgid) for _, ids in entries(each)]
-        starts = [
-            start
-            for start in GAP
-            if not any(ids.start < start + RANGE and start < ids.stop for ids in taken)
-        ]
-    if not starts:
+    any_free = False
+    for start in _common(*owned) if any(owned) else _free(subuid, subgid):
+        any_free = True
+        yield start
+    if not any_free:
         raise HostError(
             "no range of 65536 ids is free for a container",
             where="/etc/subuid and /etc/subgid",
             remedy="give the name kokon the same range in both, a multiple of 65536 long",
         )
-    return starts
+
+
+def _common(uids: list[range], gids: list[range]) -> Iterator[int]:
+    for u in uids:
+        for g in gids:
+            yield from range(max(u.start, g.start), min(u.stop, g.stop) - RANGE + 1, RANGE)
+
+
+def _free(subuid: str, subgid: str) -> Iterator[int]:
+    taken = [ids for each in (subuid, subgid) for _, ids in entries(each)]
+    for start in GAP:
+        if not any(ids.start < start + RANGE and start < ids.stop for ids in taken):
+            yield start

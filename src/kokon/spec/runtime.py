@@ -155,6 +155,19 @@ class IdMapping:
         self.host_id = host_id
         self.size = size
 
+    def key(self) -> tuple[int, int, int]:
+        """The three numbers, in the order of uid_map."""
+        return self.container_id, self.host_id, self.size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IdMapping) and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __repr__(self) -> str:
+        return f"IdMapping{self.key()}"
+
 
 class Device:
     """config-linux.md, Devices; ``type`` is c, u, b or p, ``file_mode`` octal bits."""

@@ -127,7 +127,7 @@ class DynamicLoader:
 def read_bytes(path: str) -> bytes:
     """The content of a file, or nothing."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             return file.read()
     except OSError:
         return b""

@@ -45,7 +45,7 @@ def virtual_environment() -> tuple[str, bool]:
     directory = os.path.dirname(sys.executable)
     for place in (directory, os.path.dirname(directory)):
         try:
-            with open(f"{place}/pyvenv.cfg", encoding="utf-8") as file:  # noqa: PTH123
+            with open(f"{place}/pyvenv.cfg", encoding="utf-8") as file:
                 lines = file.read().lower().splitlines()
         except (OSError, ValueError):
             continue

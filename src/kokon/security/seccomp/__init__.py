@@ -23,7 +23,8 @@ def default_program(arch: str, capabilities: int) -> bytes:
     """
     key = arch, capabilities
     if key not in COMPILED:
-        from ..capabilities import DEFAULT_MASK
+        from kokon.kernel.capabilities import DEFAULT_MASK
+
         from .precompiled import PROGRAMS
 
         if capabilities == DEFAULT_MASK and arch in PROGRAMS:
@@ -52,7 +53,7 @@ def parse_oci(document: object, pointer: str = "", *, newer_enosys: bool = False
 def parse_docker(
     document: object, capabilities: int, arch: str, kernel: tuple[int, int], pointer: str = ""
 ) -> Profile:
-    """Read Docker's format: see :func:`kokon.security.seccomp.documents.parse_docker`."""
+    """Read either format: see :func:`kokon.security.seccomp.documents.parse_docker`."""
     from .documents import parse_docker as parsed
 
     return parsed(document, capabilities, arch, kernel, pointer)

@@ -87,13 +87,9 @@ class Assembler:
             target.entry = Label(self.emit(LD_ABS, offset), None)
         return target.entry
 
-    def test(
-        self, code: int, k: int, true: Label, false: Label, word: tuple[int, int]
-    ) -> Label:
-        """Compare the accumulator, which holds ``word``, with ``k`` and go on at one of two places."""
-        true, false = (
-            side if side.word == word else self.load(side) for side in (true, false)
-        )
+    def test(self, code: int, k: int, true: Label, false: Label, word: tuple[int, int]) -> Label:
+        """Compare the accumulator, which holds ``word``, with ``k``; go on at one of two places."""
+        true, false = (side if side.word == word else self.load(side) for side in (true, false))
         if true is false:
             return true
         key = (code, k, true, false, word)

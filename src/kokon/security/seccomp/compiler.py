@@ -5,8 +5,10 @@ start), so the aim is the smallest number of instructions.  The architecture is 
 numbers mean nothing without it; then come the numbers; conditions are in the leaves.
 
 The order of rules is libseccomp's.  A rule without conditions hides all those with conditions for
-the same call, and the first of several holds.  Of those with conditions any may match; when two that
-match disagree, the order is by the nodes libseccomp makes of them (:func:`rank`), not by position.
+the same call, and the first of several holds.  Of those with conditions any may match; when two
+that match disagree, it is :func:`rank` that decides, not their position.  Where libseccomp's tree
+departs from its manual (overlapping rules that mix orders, or have several conditions), the manual
+holds here.
 """
 
 from __future__ import annotations
@@ -33,14 +35,12 @@ X32_BIT = 0x40000000
 FOREIGN = KILL_THREAD
 """libseccomp's action for an architecture that the filter does not know."""
 
-SOCKETCALL = dict(
-    zip(
-        "socket bind connect listen accept getsockname getpeername socketpair send recv sendto "
-        "recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg".split(),
-        range(1, 21),
-        strict=True,
-    )
-)
+SOCKETCALL = {
+    "socket": 1, "bind": 2, "connect": 3, "listen": 4, "accept": 5, "getsockname": 6,
+    "getpeername": 7, "socketpair": 8, "send": 9, "recv": 10, "sendto": 11, "recvfrom": 12,
+    "shutdown": 13, "setsockopt": 14, "getsockopt": 15, "sendmsg": 16, "recvmsg": 17,
+    "accept4": 18, "recvmmsg": 19, "sendmmsg": 20,
+}  # fmt: skip
 """The first argument of socketcall(2), linux/net.h."""
 
 IPC = {
@@ -65,6 +65,7 @@ Block = tuple[int, Outcome, tuple[Segment, ...]]
 """A stretch, its outcome, and lone numbers in it that have another."""
 
 Chain = tuple["Chain | None", bool, int, Outcome]
+Way = tuple[int, "Chain | None"]
 
 
 def program(profile: Profile, arch: str) -> bytes:
@@ -163,9 +164,7 @@ def decide(rules: list[Rule], wide: bool) -> Decision:
         if not conditions:
             return (((), action),)
     nodes: dict[tuple[int, ...], int] = {}
-    return tuple(
-        sorted(matching, key=lambda pair: [rank(c, wide, nodes) for c in pair[0]])
-    )
+    return tuple(sorted(matching, key=lambda pair: [rank(c, wide, nodes) for c in pair[0]]))
 
 
 def vacuous(condition: Condition, wide: bool) -> bool:
@@ -217,6 +216,8 @@ def compare(
     offset = ARGUMENTS + 8 * condition.index
     low = (offset, mask & WHOLE)
     high = (offset + 4, mask >> 32)
+    if operator == "GE" and not value:
+        return true
     if operator in ("GE", "GT"):
         code = JGE if operator == "GE" else JGT
         label = assembler.test(code, value & WHOLE, true, false, low)
@@ -232,9 +233,7 @@ def compare(
     return label
 
 
-def segments(
-    outcomes: dict[int, Outcome], default: int, above: int, top: int
-) -> list[Segment]:
+def segments(outcomes: dict[int, Outcome], default: int, above: int, top: int) -> list[Segment]:
     """Cover all 32-bit numbers: where each stretch of equal outcome begins."""
     ranges: list[Segment] = [(0, default)]
     for number in sorted(outcomes):
@@ -259,22 +258,22 @@ def blocks(ranges: list[Segment]) -> list[Block]:
     """Choose between a border (two tests around a lone number) and an exception (one test).
 
     The least number of tests, by dynamic programming: ``best`` has, for each outcome, the cheapest
-    way to cover what has been seen with a last block of that outcome.  A way is its cost and a chain
-    of steps; a step opens a block or excepts a number.
+    way to cover what has been seen with a last block of that outcome.  A way is its cost and a
+    chain of steps; a step opens a block or excepts a number.
     """
-    best: dict[Outcome, tuple[int, Chain | None]] = {}
+    best: dict[Outcome, Way] = {}
     for at, (start, outcome) in enumerate(ranges):
         cost, chain = min(best.values(), key=lambda way: way[0], default=(-1, None))
-        opened: tuple[int, Chain | None] = (cost + 1, (chain, True, start, outcome))
+        opened: Way = (cost + 1, (chain, True, start, outcome))
         lone = at + 1 < len(ranges) and ranges[at + 1][0] == start + 1
-        following = {
+        following: dict[Outcome, Way] = {
             base: (cost + 1, (chain, False, start, outcome))
             for base, (cost, chain) in best.items()
             if lone and base != outcome
         }
         following[outcome] = min(best.get(outcome, opened), opened, key=lambda way: way[0])
         best = following
-    chain = min(best.values(), key=lambda way: way[0])[1]
+    _, chain = min(best.values(), key=lambda way: way[0])
     found: list[Block] = []
     excepted: list[Segment] = []
     while chain is not None:

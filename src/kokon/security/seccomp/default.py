@@ -1,7 +1,7 @@
 """kokon's default profile.
 
 Which calls are allowed, and which need which capability, comes from the default profile of Docker
-Engine (github.com/moby/profiles, seccomp/default.json at cd3bed80, Apache-2.0).  It differs in this:
+Engine (github.com/moby/profiles, seccomp/default.json at cd3bed80, Apache-2.0).  It differs in:
 
 - Arguments that the kernel takes as an ``int`` are compared as 32 bits: ``socket((1 << 32) + 40)``
   is ``socket(40)`` for the kernel.
@@ -17,50 +17,52 @@ Engine (github.com/moby/profiles, seccomp/default.json at cd3bed80, Apache-2.0).
 
 from __future__ import annotations
 
-from ..capabilities import mask
+from kokon.kernel.capabilities import mask
+
+from .compiler import SOCKETCALL
 from .profile import ALLOW, ENOSYS, EPERM, ERRNO, Condition, Profile, Rule
 
 ALLOWED = """
-_llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod
-chown chown32 clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime
+_llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir
+chmod chown chown32 clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime
 clock_gettime64 clock_nanosleep clock_nanosleep_time64 close close_range connect copy_file_range
 creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2
 epoll_wait epoll_wait_old eventfd eventfd2 execve execveat exit exit_group faccessat faccessat2
 fadvise64 fadvise64_64 fallocate fanotify_mark fchdir fchmod fchmodat fchmodat2 fchown fchown32
-fchownat fcntl fcntl64 fdatasync fgetxattr flistxattr flock fork fremovexattr fsetxattr fstat fstat64
-fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futex futex_requeue futex_time64 futex_wait
-futex_waitv futex_wake futimesat get_robust_list get_thread_area getcpu getcwd getdents getdents64
-getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getitimer getpeername
-getpgid getpgrp getpid getppid getpriority getrandom getresgid getresgid32 getresuid getresuid32
-getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid getuid32 getxattr
-getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy
-io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit ioprio_get ioprio_set ipc kill
-landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lchown32 lgetxattr link
-linkat listen listmount listxattr listxattrat llistxattr lremovexattr lseek lsetxattr lstat lstat64
-madvise map_shadow_stack membarrier memfd_create memfd_secret mincore mkdir mkdirat mknod mknodat
-mlock mlock2 mlockall mmap mmap2 mprotect mq_getsetattr mq_notify mq_open mq_timedreceive
-mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink mremap mseal msgctl msgget msgrcv
-msgsnd msync munlock munlockall munmap name_to_handle_at nanosleep newfstatat open openat openat2
-pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll
-ppoll_time64 prctl pread64 preadv preadv2 prlimit64 process_mrelease process_vm_readv
-process_vm_writev pselect6 pselect6_time64 ptrace pwrite64 pwritev pwritev2 read readahead readlink
-readlinkat readv recv recvfrom recvmmsg recvmmsg_time64 recvmsg remap_file_pages removexattr
-removexattrat rename renameat renameat2 restart_syscall rmdir rseq rt_sigaction rt_sigpending
-rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
-rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr
-sched_getparam sched_getscheduler sched_rr_get_interval sched_rr_get_interval_time64
-sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp select semctl
-semget semop semtimedop semtimedop_time64 send sendfile sendfile64 sendmmsg sendmsg sendto
-set_robust_list set_thread_area set_tid_address setfsgid setfsgid32 setfsuid setfsuid32 setgid
-setgid32 setgroups setgroups32 setitimer setpgid setpriority setregid setregid32 setresgid
-setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit setsid setsockopt setuid setuid32
-setxattr setxattrat shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 sigprocmask
-sigreturn splice stat stat64 statfs statfs64 statmount statx symlink symlinkat sync sync_file_range
-syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime
-timer_gettime64 timer_settime timer_settime64 timerfd_create timerfd_gettime timerfd_gettime64
-timerfd_settime timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink
-unlinkat uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write
-writev
+fchownat fcntl fcntl64 fdatasync fgetxattr flistxattr flock fork fremovexattr fsetxattr fstat
+fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futex futex_requeue futex_time64
+futex_wait futex_waitv futex_wake futimesat get_robust_list get_thread_area getcpu getcwd getdents
+getdents64 getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getitimer
+getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresgid32 getresuid
+getresuid32 getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid getuid32
+getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel
+io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit ioprio_get
+ioprio_set ipc kill landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown
+lchown32 lgetxattr link linkat listen listmount listxattr listxattrat llistxattr lremovexattr
+lseek lsetxattr lstat lstat64 madvise map_shadow_stack membarrier memfd_create memfd_secret
+mincore mkdir mkdirat mknod mknodat mlock mlock2 mlockall mmap mmap2 mprotect mq_getsetattr
+mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64
+mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall munmap
+name_to_handle_at nanosleep newfstatat open openat openat2 pause pidfd_open pidfd_send_signal pipe
+pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll ppoll_time64 prctl pread64 preadv preadv2
+prlimit64 process_mrelease process_vm_readv process_vm_writev pselect6 pselect6_time64 ptrace
+pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recv recvfrom recvmmsg
+recvmmsg_time64 recvmsg remap_file_pages removexattr removexattrat rename renameat renameat2
+restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
+rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo sched_get_priority_max
+sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
+sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr sched_setparam
+sched_setscheduler sched_yield seccomp select semctl semget semop semtimedop semtimedop_time64
+send sendfile sendfile64 sendmmsg sendmsg sendto set_robust_list set_thread_area set_tid_address
+setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setitimer setpgid
+setpriority setregid setregid32 setresgid setresgid32 setresuid setresuid32 setreuid setreuid32
+setrlimit setsid setsockopt setuid setuid32 setxattr setxattrat shmat shmctl shmdt shmget shutdown
+sigaltstack signalfd signalfd4 sigprocmask sigreturn splice stat stat64 statfs statfs64 statmount
+statx symlink symlinkat sync sync_file_range syncfs sysinfo tee tgkill time timer_create
+timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64
+timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill
+truncate truncate64 ugetrlimit umask uname unlink unlinkat uretprobe utime utimensat
+utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev
 
 arch_prctl modify_ldt
 
@@ -116,6 +118,10 @@ NAMESPACES = 0x7E020000
 ARCHITECTURES = {"x86_64": ("x86", "x32"), "aarch64": ("arm",)}
 
 
+OTHERWISE = Condition(0, "GE", 0)
+"""Holds always, and comes last in the order of rules."""
+
+
 def word(index: int, value: int, operator: str = "MASKED_EQ") -> Condition:
     """An argument of 32 bits is, or is not, ``value``."""
     return Condition(index, operator, 0xFFFFFFFF, value)
@@ -125,7 +131,7 @@ def profile(arch: str, capabilities: int) -> Profile:
     """The default profile.
 
     :param arch: ``x86_64`` or ``aarch64``.
-    :param capabilities: the bounding set, one bit for each (:mod:`kokon.security.capabilities`).
+    :param capabilities: the bounding set, one bit for each (:mod:`kokon.kernel.capabilities`).
     """
 
     def holds(name: str) -> bool:
@@ -139,6 +145,7 @@ def profile(arch: str, capabilities: int) -> Profile:
     rules = [Rule(sorted(granted), ALLOW)]
     if not holds("SYS_ADMIN"):
         rules.append(Rule(("clone",), ALLOW, (Condition(0, "MASKED_EQ", NAMESPACES, 0),)))
+        rules.append(Rule(("clone",), ERRNO | EPERM, (OTHERWISE,)))
         # A filter cannot see clone3's flags, which are behind a pointer: ENOSYS sends the C library
         # back to clone.
         granted |= {"clone", "clone3"}
@@ -151,13 +158,15 @@ def profile(arch: str, capabilities: int) -> Profile:
 
 
 def arguments(packets: bool) -> list[Rule]:
-    """The rules that look at arguments; what they do not allow is EPERM."""
+    """The rules that look at arguments; what they do not allow is refused."""
     families = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, *([AF_PACKET] if packets else [])]
-    hidden = ("socket", "socketpair")
-    rules = [Rule(hidden, ALLOW, (word(0, family),)) for family in families]
+    creating = ("socket", "socketpair")
+    rules = [Rule(creating, ALLOW, (word(0, family),)) for family in families]
     rules += [Rule(("personality",), ALLOW, (word(0, kind),)) for kind in PERSONALITIES]
-    rules += [
-        Rule(("ioctl",), ALLOW, [word(1, call, "MASKED_NE") for call in (TIOCSTI, TIOCLINUX)]),
-        Rule(("socketcall",), ALLOW, [word(0, call, "MASKED_NE") for call in (1, 8)]),
-    ]
-    return rules
+    for name, index, hidden in (
+        ("ioctl", 1, (TIOCSTI, TIOCLINUX)),
+        ("socketcall", 0, (SOCKETCALL["socket"], SOCKETCALL["socketpair"])),
+    ):
+        rules.append(Rule((name,), ALLOW, [word(index, n, "MASKED_NE") for n in hidden]))
+    named = (*creating, "personality", "ioctl", "socketcall")
+    return [*rules, Rule(named, ERRNO | EPERM, (OTHERWISE,))]

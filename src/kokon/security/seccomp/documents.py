@@ -38,12 +38,11 @@ ACTIONS = {
     "SCMP_ACT_NOTIFY": NOTIFY,
 }
 
-ARCHITECTURES = frozenset(
-    """
-    X86 X86_64 X32 ARM AARCH64 LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32
-    PPC PPC64 PPC64LE S390 S390X SH SHEB PARISC PARISC64 RISCV64
-    """.split()
-)
+ARCHITECTURES = (
+    "X86", "X86_64", "X32", "ARM", "AARCH64", "LOONGARCH64", "M68K", "MIPS", "MIPS64",
+    "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PPC", "PPC64", "PPC64LE", "S390",
+    "S390X", "SH", "SHEB", "PARISC", "PARISC64", "RISCV64",
+)  # fmt: skip
 
 DOCKER_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """What ``includes`` and ``excludes`` call a machine."""
@@ -96,6 +95,9 @@ def parse_docker(
 ) -> Profile:
     """Read a profile in Docker's format and resolve it for one container.
 
+    The OCI's format is Docker's with nothing to resolve: this reads both.  Calls newer than the
+    profile answer ENOSYS, as under runC.
+
     :param capabilities: the bounding set, one bit for each.
     :param arch: ``x86_64`` or ``aarch64``.
     :param kernel: major and minor number, for ``minKernel``.
@@ -126,20 +128,6 @@ def parse_docker(
     return parse_oci(fields, pointer, newer_enosys=True)
 
 
-def parse(
-    document: object,
-    capabilities: int,
-    arch: str,
-    kernel: tuple[int, int],
-    pointer: str = "",
-) -> Profile:
-    """Read a profile of either format: the OCI's is Docker's with nothing to resolve.
-
-    Parameters and errors are :func:`parse_docker`'s.
-    """
-    return parse_docker(document, capabilities, arch, kernel, pointer)
-
-
 def parse_text(
     text: str | bytes, where: str, capabilities: int, arch: str, kernel: tuple[int, int]
 ) -> Profile:
@@ -158,7 +146,7 @@ def parse_text(
             where=where,
             remedy="give a seccomp profile as Docker and the OCI have it",
         ) from None
-    return parse(document, capabilities, arch, kernel, where)
+    return parse_docker(document, capabilities, arch, kernel, where)
 
 
 def profile_object(document: object, pointer: str) -> dict[str, object]:
@@ -307,7 +295,7 @@ def meant(
 
 def capability(name: str, pointer: str) -> int:
     """A capability's bit; one that is not known here is held by no one."""
-    from ..capabilities import BITS
+    from kokon.kernel.capabilities import BITS
 
     short = name.removeprefix("CAP_")
     if short == name:

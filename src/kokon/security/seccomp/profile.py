@@ -86,10 +86,11 @@ class Profile:
         always meant.  Of those that the machine can run, one that is not listed is killed; ``x32``
         is never compiled: listed, its calls answer ENOSYS, as in a kernel built without it.
     :param flags: bits of seccomp(2)'s ``flags``.
-    :param beyond: the action for numbers above every number that a rule names, None for the default:
-        with ERRNO | ENOSYS a C library falls back when it tries a call newer than the profile.
-    :param multiplexed: rules for socket and System V IPC calls also hold for socketcall(2) and ipc(2)
-        of 32-bit x86, as in libseccomp.  Conditions cannot be: the arguments are behind a pointer.
+    :param beyond: the action for numbers above every number that a rule names, None for the
+        default: with ERRNO | ENOSYS a C library falls back when a call is newer than the profile.
+    :param multiplexed: rules for socket and System V IPC calls also hold for socketcall(2) and
+        ipc(2) of 32-bit x86, as in libseccomp.  The condition on the first argument, which is
+        behind a pointer there, cannot.
     """
 
     __slots__ = ("architectures", "beyond", "default", "flags", "multiplexed", "rules")

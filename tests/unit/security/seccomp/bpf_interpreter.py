@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from kokon.security.seccomp.profile import Condition, Profile, Rule
 from kokon.security.seccomp.compiler import AUDIT, SIBLINGS, rank
+from kokon.security.seccomp.profile import Condition, Profile, Rule
 from kokon.security.seccomp.syscalls import numbers
 
 

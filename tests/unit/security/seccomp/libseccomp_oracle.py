@@ -27,7 +27,7 @@ class Comparison(ctypes.Structure):
 
 
 class Unanswered(Exception):
-    """libseccomp refuses rules that contradict each other, and never comes back from some others."""
+    """libseccomp refuses rules that contradict each other, and never returns from some others."""
 
 
 def knows(name: str) -> bool:

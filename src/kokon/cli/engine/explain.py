@@ -1,0 +1,100 @@
+"""``kokon explain run``: the steps of a run, each with its reason; nothing runs."""
+
+from __future__ import annotations
+
+import sys
+
+from kokon.cli.arguments import near, parse
+from kokon.cli.message import emphasis
+from kokon.errors import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.engine.run import Prepared
+
+FORMATS = ("text", "json", "shell")
+
+
+def main(words: list[str]) -> int:
+    """Prints the plan as text, JSON, or a shell script."""
+    format, rest = _format(words)
+    arguments = None if format == "help" else parse(rest)
+    if arguments is None:
+        from kokon.cli.engine.help import main as help
+
+        return help(["explain"])
+    from kokon.cli.engine.run import Streams, prepared_for
+
+    prepared = prepared_for(arguments, Streams(arguments))
+    try:
+        printed = _printed(prepared, format)
+    finally:
+        prepared.close()
+    sys.stdout.write(printed)
+    sys.stdout.flush()
+    return 0
+
+
+def _format(words: list[str]) -> tuple[str, list[str]]:
+    """The format, and what follows the verb that is explained."""
+    format = "text"
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        name, equals, value = rest.pop(0).partition("=")
+        if name == "--help":
+            return "help", []
+        if name != "--format":
+            raise OptionError(
+                f"there is no option {name} here{near(name, ('--format', '--help'))}",
+                where="explain",
+                remedy="options of the run come after the word run",
+            )
+        if not equals and rest:
+            value = rest.pop(0)
+        if value not in FORMATS:
+            raise OptionError(
+                f"there is no format {value!r}",
+                where="explain --format",
+                remedy=f"give {', '.join(FORMATS)}",
+            )
+        format = value
+    if not rest or rest[0] != "run":
+        raise OptionError(
+            f"{rest[0]!r} cannot be explained" if rest else "says not what",
+            where="explain",
+            remedy="write for example: kokon explain run @host sh",
+        )
+    return format, rest[1:]
+
+
+def _printed(prepared: Prepared, format: str) -> str:
+    from kokon.plan import explain
+
+    plan, asked = prepared.plan, prepared.configuration.asked
+    if format == "json":
+        import json
+
+        return json.dumps(explain.steps(plan, asked), indent=2) + "\n"
+    if format == "shell":
+        try:
+            from kokon.plan.shell import script
+        except ModuleNotFoundError:
+            raise OptionError(
+                "is not there yet", where="explain --format shell", remedy="give text or json"
+            ) from None
+        return script(plan, prepared.configuration.spec, asked)
+    text = explain.text(plan, asked)
+    return _emphasized(text) if emphasis(1) else text
+
+
+def _emphasized(text: str) -> str:
+    """Headings bold, reasons faint."""
+    lines = []
+    for line in text.splitlines():
+        step, bracket, why = line.rpartition("  [")
+        if not line.startswith(" "):
+            line = f"\x1b[1m{line}\x1b[0m"
+        elif bracket:
+            line = f"{step}\x1b[2m{bracket}{why}\x1b[0m"
+        lines.append(line + "\n")
+    return "".join(lines)

@@ -1,0 +1,149 @@
+"""``kokon run``: a program in a container of its own."""
+
+from __future__ import annotations
+
+import os
+
+from kokon.cli import ending
+from kokon.cli.arguments import Arguments, parse
+from kokon.cli.message import say
+from kokon.cli.signals import Interrupted, Signals
+from kokon.engine.run import Outcome, Prepared, deadline, finish, prepare
+from kokon.errors import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.runtime.process import FirstProcess
+
+
+def main(words: list[str]) -> int:
+    """Runs; the status is the program's own, see docs/commands.md."""
+    arguments = parse(words)
+    if arguments is None:
+        from kokon.cli.engine.help import main as help
+
+        return help(["run"])
+    signals = Signals()
+    try:
+        return _run(arguments, signals)
+    except Interrupted as signal:
+        return 128 + signal.number
+
+
+class Streams:
+    """What standard input is to the program, and whether it gets a terminal.
+
+    As in Docker, nothing is read without ``-i``, and ``-t`` gives a terminal.  Where neither is
+    written and a person sits at a terminal, both are meant.
+
+    :raises OptionError: ``-i`` and ``-t``, and standard input is no terminal.
+    """
+
+    __slots__ = ("interactive", "terminal")
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.interactive = bool(arguments.options.interactive)
+        self.terminal = bool(arguments.options.tty)
+        if not {"interactive", "tty"} & arguments.given:
+            self.interactive = self.terminal = at_terminal()
+        elif self.interactive and self.terminal and not os.isatty(0):
+            raise OptionError(
+                "standard input is no terminal", where="-i -t", remedy="leave one of them out"
+            )
+
+
+def at_terminal() -> bool:
+    """Whether a person is there: input and output are a terminal, and ours to use just now."""
+    if not (os.isatty(0) and os.isatty(1)):
+        return False
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def prepared_for(arguments: Arguments, streams: Streams) -> Prepared:
+    """The run, prepared; an unpacking that takes long is seen on a terminal."""
+    size, progress = (0, 0), None
+    if streams.terminal:
+        from kokon.cli import terminal
+
+        size = terminal.size()
+    if os.isatty(2):
+        from kokon.cli.progress import Progress
+
+        progress = Progress(arguments.options.root)
+    try:
+        prepared = prepare(
+            arguments.options, terminal=streams.terminal, terminal_size=size, progress=progress
+        )
+    finally:
+        if progress:
+            progress.clear()
+    for note in prepared.notes:
+        say(note)
+    return prepared
+
+
+def _run(arguments: Arguments, signals: Signals) -> int:
+    options = arguments.options
+    seconds = None
+    if options.timeout is not None:
+        from kokon.config.sizes import duration
+
+        seconds = duration(options.timeout)
+    streams = Streams(arguments)
+    prepared = prepared_for(arguments, streams)
+    try:
+        outcome = _perform(prepared, streams, signals, seconds)
+    finally:
+        signals.drop()
+        for error in prepared.close():
+            say(f"what the container used is still there, the next command removes it: {error}")
+    for sentence in ending.sentences(outcome, prepared.configuration.asked, options.timeout):
+        say(sentence)
+    return ending.status(outcome, signals.ended_by)
+
+
+def _perform(
+    prepared: Prepared, streams: Streams, signals: Signals, seconds: float | None
+) -> Outcome:
+    """Starts, connects, waits."""
+    nothing = -1
+    if streams.terminal or not streams.interactive:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    held = signals.hold()
+    if streams.terminal:
+        process = prepared.start((nothing, nothing, nothing))
+    else:
+        process = prepared.start((nothing if nothing >= 0 else 0, 1, 2))
+    signals.forward_to(process, held)
+    try:
+        ended_by = _connect(process, streams, signals, deadline(seconds))
+        return finish(prepared, process, ended_by)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.close()
+
+
+def _connect(process: FirstProcess, streams: Streams, signals: Signals, limit: float | None) -> str:
+    """Stands between the program and the caller as long as that is needed; how it ended."""
+    if streams.terminal:
+        if not process.spawned.await_terminal():
+            return "exit"
+        from kokon.cli.terminal import Connection
+
+        connection = Connection(process, feeds=streams.interactive)
+        signals.resized = connection.resize
+        try:
+            return connection.pump(limit)
+        finally:
+            signals.resized = None
+            connection.close()
+    if limit is not None:
+        from kokon.runtime.streams import communicate
+
+        return communicate(process.pidfd, process.kill, deadline=limit).ended
+    return "exit"

@@ -1,0 +1,144 @@
+"""Signals that reach kokon are the container's.
+
+Before the program runs, one of them takes back what was made; then each is forwarded to the
+container's first process through its pidfd.
+
+Process 1 of a pid namespace has no default actions: a signal that it does not handle is dropped by
+the kernel (pid_namespaces(7)), so ``kokon run ROOT sleep 60`` would not hear ^C.  What the signal
+would do to it outside, it does here: kokon ends the container.  A program that handles, ignores or
+blocks the signal is left to do so; three of ^C or SIGTERM within a second end it all the same.
+"""
+
+from __future__ import annotations
+
+from _signal import (  # type: ignore[import-not-found]  # signal imports enum, for every start
+    SIG_IGN,
+    SIGALRM,
+    SIGCONT,
+    SIGHUP,
+    SIGINT,
+    SIGIO,
+    SIGPWR,
+    SIGQUIT,
+    SIGRTMAX,
+    SIGRTMIN,
+    SIGTERM,
+    SIGUSR1,
+    SIGUSR2,
+    SIGWINCH,
+    getsignal,
+    signal,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kokon.runtime.process import FirstProcess
+
+FORWARDED = (
+    SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGCONT, SIGWINCH, SIGIO, SIGPWR,
+    *range(SIGRTMIN, SIGRTMAX + 1),
+)  # fmt: skip
+HARMLESS = (SIGCONT, SIGWINCH)
+"""They end nothing (signal(7))."""
+
+
+class Interrupted(BaseException):
+    """A signal came before the program ran.
+
+    :ivar number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Signals:
+    """From its making on, every signal that can be forwarded comes here.
+
+    One that our caller wants ignored (nohup) stays ignored.
+
+    :ivar ended_by: the signal for which kokon ended the container, or 0.
+    :ivar resized: called in place of forwarding SIGWINCH.
+    """
+
+    __slots__ = ("_moments", "_process", "_take", "ended_by", "resized")
+
+    def __init__(self) -> None:
+        self.ended_by = 0
+        self.resized: Callable[[], object] | None = None
+        self._process: FirstProcess | None = None
+        self._moments: list[float] = []
+        self._take: Callable[[int], object] = self._interrupt
+        for number in FORWARDED:
+            if getsignal(number) != SIG_IGN:
+                signal(number, lambda number, _: self._take(number))
+
+    def hold(self) -> list[int]:
+        """Keeps what comes from now on: what is being started cannot be taken back halfway."""
+        held: list[int] = []
+        self._take = held.append
+        return held
+
+    def forward_to(self, process: FirstProcess, held: list[int]) -> None:
+        """Forwards from now on, beginning with what was held."""
+        self._process = process
+        self._take = self._forward
+        for number in held:
+            self._forward(number)
+
+    def drop(self) -> None:
+        """Nobody is there any more; what is being taken back must not be interrupted."""
+        self._take = _nothing
+
+    def _interrupt(self, number: int) -> None:
+        if number not in HARMLESS:
+            self.drop()
+            raise Interrupted(number)
+
+    def _forward(self, number: int) -> None:
+        process = self._process
+        assert process is not None
+        if number == SIGWINCH and self.resized:
+            self.resized()
+        elif self._insists(number) or (
+            number not in HARMLESS and drops(_status(process.pid), number)
+        ):
+            self.ended_by = number
+            process.kill()
+        else:
+            process.kill(number)
+
+    def _insists(self, number: int) -> bool:
+        from time import monotonic
+
+        if number in (SIGINT, SIGTERM):
+            self._moments = [*self._moments[-2:], monotonic()]
+        return len(self._moments) == 3 and self._moments[-1] - self._moments[0] < 1
+
+
+def drops(status: str, number: int) -> bool:
+    """Whether the kernel drops a signal: to process 1 of a namespace that does nothing about it.
+
+    :param status: the text of /proc/PID/status (proc(5)); empty when it is gone.
+    """
+    fields = dict(line.partition(":")[::2] for line in status.splitlines())
+    numbers = fields.get("NSpid", "").split()
+    if len(numbers) < 2 or numbers[-1] != "1":
+        return False
+    masks = (fields.get(name, "0") for name in ("SigBlk", "SigIgn", "SigCgt"))
+    return not any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+def _status(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _nothing(number: int) -> None:
+    pass

@@ -846,7 +846,7 @@ class Reap(Op):
     PLACE = "container"
     WIRE = ()
     TEXT = "stay as process 1 that reaps and forwards signals; go on in its child"
-    STEPS = ("rt_sigprocmask", "clone")
+    STEPS = ("rt_sigprocmask", "clone", "prctl")
 
     def __init__(self, *, why: str) -> None:
         self.why = why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENOSYS
 from time import monotonic
 
 from kokon.compile.container import compile_container
@@ -11,12 +12,13 @@ from kokon.config.container import Configuration, Surroundings, configure, impli
 from kokon.config.container import namespaces as wanted_namespaces
 from kokon.engine import files, limits, mappings, roots, sources, sweep
 from kokon.engine.undo import Undo
-from kokon.errors import KokonError
+from kokon.errors import HostError, KokonError
 from kokon.kernel import facts
 from kokon.plan import check, wire
+from kokon.plan.ops import Clone
 from kokon.runtime.failure import failure
 from kokon.runtime.process import FirstProcess
-from kokon.runtime.spawn import spawn
+from kokon.runtime.spawn import occupy_standard_numbers, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,13 +63,24 @@ class Prepared:
         :param streams: what becomes the program's 0, 1 and 2.
         :raises KokonError: a step outside was refused.
         """
+        spawned = self._spawn(streams)
+        if not spawned.pid and self._clone3_is_refused(spawned.failed):
+            spawned.close()
+            spawned = self._spawn(streams)
+        if not spawned.pid:
+            failed = spawned.failed
+            spawned.close()
+            raise self.refused(failed)
+        return FirstProcess(spawned)
+
+    def _spawn(self, streams: tuple[int, int, int]) -> Spawned:
         turns: list[Callable[[int], None]] = []
         if self.limits.place_late:
             turns.append(self.limits.place_late)
         maps = self.mappings
         if maps and maps.by_parent:
             turns.append(lambda pid: mappings.write_by_helpers(self.host, maps, pid))
-        spawned = spawn(
+        return spawn(
             wire.encode(self.plan),
             self.limits.descriptors,
             streams,
@@ -75,18 +88,21 @@ class Prepared:
             turns=turns,
             linger=bool(self.limits.place_late),
         )
-        if not spawned.pid:
-            failed = spawned.failed
-            spawned.close()
-            raise self.refused(failed)
-        return FirstProcess(spawned)
 
-    def refused(self, report: object) -> KokonError:
+    def _clone3_is_refused(self, report: Report | None) -> bool:
+        """Whether to try again with clone: filters around us answer ENOSYS to clone3, because they
+        cannot look into its arguments.  Into a v2 cgroup only clone3 can clone."""
+        clone = self.plan.ops[report.op] if report else None
+        if not isinstance(clone, Clone) or clone.legacy or clone.cgroup >= 0:
+            return False
+        if not report or report.error != ENOSYS:
+            return False
+        clone.legacy = 1
+        return True
+
+    def refused(self, report: Report | None) -> KokonError:
         """The error that a failed report stands for."""
-        from kokon.errors import HostError
-        from kokon.runtime.spawn import Report
-
-        if not isinstance(report, Report):
+        if report is None:
             return HostError(
                 "init was ended before it could report",
                 remedy="see the kernel's log (dmesg): memory may have run out",
@@ -112,6 +128,7 @@ def prepare(
     :param progress: called while a tarball is unpacked, with bytes done and in all.
     :raises KokonError: the request or the machine is at fault; nothing is left.
     """
+    occupy_standard_numbers()
     sweep.once()
     undo = Undo()
     try:

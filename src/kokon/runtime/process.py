@@ -36,6 +36,14 @@ class Ended:
         return os.waitstatus_to_exitcode(self.status)
 
 
+def lost() -> OutcomeUnknown:
+    """Somebody else of the caller's process has reaped the program."""
+    return OutcomeUnknown(
+        "the program's end was taken by another wait of the caller's process",
+        remedy="wait for your own children by their pids, and do not ignore SIGCHLD",
+    )
+
+
 class FirstProcess:
     """The process of a spawned plan.  ``close`` lets its descriptors go."""
 
@@ -44,7 +52,11 @@ class FirstProcess:
     def __init__(self, spawned: Spawned) -> None:
         self.spawned = spawned
         self.pid = spawned.pid
-        self.pidfd = os.pidfd_open(spawned.pid)
+        try:
+            self.pidfd = os.pidfd_open(spawned.pid)
+        except ProcessLookupError as error:
+            spawned.close()
+            raise lost() from error
 
     def kill(self, signal: int = SIGKILL) -> None:
         """Sends a signal; the kernel ends every process of its pid namespace with it."""
@@ -61,10 +73,7 @@ class FirstProcess:
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError as error:
-            raise OutcomeUnknown(
-                "the program's end was taken by another wait of the caller's process",
-                remedy="wait for your own children by their pids, and do not ignore SIGCHLD",
-            ) from error
+            raise lost() from error
         self.spawned.drain()
         # Process 1 of the container may be kokon's reaper: the program's own status came by report.
         if self.spawned.status is not None:

@@ -126,6 +126,17 @@ class Spawned:
                 self.report_fd = -1
 
 
+def occupy_standard_numbers() -> None:
+    """Puts /dev/null where 0, 1 or 2 is closed in this process.
+
+    The next descriptor that kokon opens would get the number otherwise, and a program that
+    inherits standard streams would get that descriptor: a directory of the host (row E3).
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        pass
+    os.close(fd)
+
+
 def spawn(
     wire: bytes,
     inherited: Sequence[int],

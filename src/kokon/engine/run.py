@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kokon.kernel.facts import HostFacts
     from kokon.plan.plan import Plan
     from kokon.runtime.process import Ended
+    from kokon.runtime.spawn import Report, Spawned
 
 
 class Prepared:

@@ -114,6 +114,7 @@ class Before:
         self.mounts = Path("/proc/self/mountinfo").read_text()
         self.descriptors = descriptors()
         self.children = children()
+        self.owners = files_below(place / "state/owners")
         self.claims = {name for name in self._files() if "/ids/" in name}
 
     def _files(self) -> list[str]:
@@ -132,7 +133,6 @@ class Before:
         claims = [name for name in self._files() if "/state/ids/" in name]
         if len(claims) - len(self.claims) > 1:
             left += claims
-        owners = files_below(self.place / "state/owners")
-        left += [name for name in owners if not name.endswith(owner.current().token)]
+        left += set(files_below(self.place / "state/owners")) - set(self.owners)
         return left
 

@@ -79,9 +79,10 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.WorkingDirectory, EACCES): "the user may not enter it",
     (ops.WorkingDirectory, EROFS): "it is missing and the root is read-only: make it first",
     (ops.WorkingDirectory, ENOENT): "it is missing, or no longer beneath the root",
+    (ops.Groups, EINVAL): "one of them is not mapped in the container",
     (ops.Groups, EPERM): "without subordinate ids the groups cannot be changed",
-    (ops.User, EINVAL): "the id is not mapped in the container: without subordinate ids there is"
-    " only user 0 (see subuid(5))",
+    (ops.User, EINVAL): "the id is not mapped in the container: it has 65536 ids, or without"
+    " subordinate ids only user 0 (see subuid(5))",
     (ops.User, EAGAIN): "the user has too many processes (ulimit -u)",
     (ops.Capabilities, EPERM): "kokon itself does not have one of them",
     (ops.Ambient, EPERM): "an ambient capability has to be permitted and inheritable too",

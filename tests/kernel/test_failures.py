@@ -1,0 +1,359 @@
+"""Every op fails for real: the message names step, words, call and the kernel's word, and what to
+do; nothing is left behind.
+
+An op fails by its own arguments where it can.  Where the kernel would not refuse, the run is made
+in a forked process under a filter that answers one system call with an error (seccomp(2)).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from errno import (
+    EACCES,
+    EAGAIN,
+    EBADF,
+    EDQUOT,
+    EEXIST,
+    EINVAL,
+    EIO,
+    ELOOP,
+    ENAMETOOLONG,
+    ENODEV,
+    ENOENT,
+    ENOSPC,
+    ENOTDIR,
+    EPERM,
+)
+from pathlib import Path
+from typing import Any
+
+import pytest
+from leftovers import Before, busybox_root, own_place, skip_without_namespaces
+
+import kokon
+from kokon.config.options import Options
+from kokon.engine import owner, run
+from kokon.kernel import facts
+from kokon.plan import ops
+from kokon.plan.explain import sentence
+from kokon.plan.op import Op
+from kokon.plan.plan import Plan
+
+pytestmark = pytest.mark.kernel
+
+X86_64 = os.uname().machine == "x86_64"
+CALLS = {
+    "clone": (56, 220), "clone3": (435, 435), "unshare": (272, 97), "mount_setattr": (442, 442),
+    "fsmount": (432, 432), "pivot_root": (155, 41), "socket": (41, 198), "keyctl": (250, 219),
+    "ioctl": (16, 29), "setsid": (112, 157), "rt_sigprocmask": (14, 135), "umask": (95, 166),
+    "prctl": (157, 167), "close_range": (436, 436), "write": (1, 64), "capset": (126, 91),
+    "seccomp": (317, 277), "openat2": (437, 437), "open_tree": (428, 428),
+}  # fmt: skip
+"""Numbers on x86-64 and aarch64."""
+
+
+class Case:
+    """One op that fails.
+
+    :param make: the op, from the slots of the root and of /dev; None leaves the plan alone.
+    :param error: what the kernel answers; ``call``: to which call of the op.
+    :param filter: (call, argument, value) of the call that is refused; no argument: always.
+    """
+
+    def __init__(
+        self, kind: type[Op], make: Callable[[int, int], Op] | None, error: int, call: str,
+        remedy: str = "", filter: tuple[str, int, int] | tuple[str] | None = None,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        self.kind, self.make, self.error, self.call = kind, make, error, call
+        self.remedy, self.filter, self.options = remedy, filter, options
+
+
+def case(kind: type[Op], *fields: object, error: int, call: str, remedy: str = "") -> Case:
+    """An op whose own arguments make it fail; ROOT and DEV stand for the slots of those."""
+
+    def make(root: int, dev: int) -> Op:
+        known = {ROOT: root, DEV: dev}
+        return kind(*(known.get(f, f) if isinstance(f, str) else f for f in fields), why="the test")
+
+    return Case(kind, make, error, call, remedy)
+
+
+ROOT, DEV = "slot of the root", "slot of /dev"
+NOBODY = 4_000_000_000
+AT_FDCWD = 2**32 - 100  # as the filter sees it: 32 bits
+
+FIVE = 0x7C020000  # new namespaces: user, mount, pid, ipc, uts, network
+CLONE_FILES, CLONE_PARENT = 0x400, 0x8000
+
+CASES = [
+    Case(ops.Clone, lambda _, __: ops.Clone(FIVE, legacy=1, why="the test"), EPERM, "clone",
+         "namespaces are refused here", filter=("clone", 0, FIVE | CLONE_FILES | CLONE_PARENT)),
+    case(ops.AwaitParent, error=EBADF, call="read"),
+    Case(ops.Release, None, EIO, "write", filter=("write", 2, 1)),
+    case(ops.IdMap, "uid_map", "0 0 1\n0 5 1\n", error=EINVAL, call="write", remedy="overlap"),
+    case(ops.JoinCgroup, -1, "memory", error=EBADF, call="write"),
+    Case(ops.Unshare, None, ENOSPC, "unshare", "max_cgroup_namespaces", filter=("unshare",)),
+    Case(ops.Propagation, None, EINVAL, "mount_setattr", "outside of the chroot",
+         filter=("mount_setattr", 0, AT_FDCWD)),
+    case(ops.Filesystem, 90, "nosuchfs", (), 0, "x", error=ENODEV, call="fsopen",
+         remedy="does not have that file system"),
+    case(ops.Filesystem, 90, "tmpfs", ("nosuch", "1"), 0, "x", error=EINVAL, call="fsconfig",
+         remedy="does not know one of the options"),
+    case(ops.Filesystem, 90, "tmpfs", (), 1 << 30, "x", error=EINVAL, call="fsmount"),
+    case(ops.CloneMount, 90, -1, "/no/such/path", error=ENOENT, call="open_tree",
+         remedy="not there"),
+    case(ops.CloneMount, 90, -1, "/etc/passwd/x", error=ENOTDIR, call="open_tree"),
+    case(ops.MountAttributes, -1, 1, 0, 0, 0, -1, "x", error=EBADF, call="mount_setattr"),
+    case(ops.AttachAnywhere, -1, "/no/such/path", "x", error=ENOENT, call="move_mount"),
+    case(ops.Attach, DEV, ROOT, "/etc/alias/x", 1, 4, 0, "x", error=ELOOP, call="openat2",
+         remedy="symbolic link"),
+    Case(ops.Attach, None, EINVAL, "move_mount", "both have to be alike",
+         volumes=("/etc/passwd:/home",)),
+    case(ops.Attach, DEV, ROOT, "/no/" + "x" * 300, 1, 0, 0, "x", error=ENAMETOOLONG,
+         call="openat", remedy="shorten"),
+    case(ops.CheckFilesystem, ROOT, "/etc", 0x9FA0, "proc", error=EINVAL, call="compare",
+         remedy="something stands in its place"),
+    case(ops.Mask, ROOT, "/etc/alias/x", -1, error=ELOOP, call="openat2", remedy="symbolic link"),
+    case(ops.ReadOnly, ROOT, "/etc/alias/x", error=ELOOP, call="openat2", remedy="symbolic link"),
+    case(ops.Pivot, -1, error=EBADF, call="fchdir"),
+    Case(ops.Pivot, None, EINVAL, "pivot_root", "initial ramfs", filter=("pivot_root",)),
+    case(ops.Directory, DEV, "fd/x", error=ENOTDIR, call="openat"),
+    case(ops.Link, DEV, "pts", "x", error=EEXIST, call="symlinkat"),
+    case(ops.File, DEV, "pts", b"", error=EEXIST, call="openat"),
+    case(ops.Node, DEV, "pts", 0o20666, 259, error=EEXIST, call="mknodat"),
+    case(ops.Hostname, "h" * 65, error=EINVAL, call="sethostname", remedy="64 bytes at most"),
+    case(ops.Domainname, "d" * 65, error=EINVAL, call="setdomainname"),
+    Case(ops.Loopback, None, EPERM, "socket", "--network host", filter=("socket",)),
+    Case(ops.WriteProc, None, ENOENT, "openat2", "does not have it",
+         sysctls=("net.ipv4.no_such_thing=1",)),
+    Case(ops.WriteProc, None, EINVAL, "write", "does not take that value",
+         sysctls=("net.ipv4.ip_forward=many",)),
+    Case(ops.Keyring, None, EDQUOT, "keyctl", "keys/maxkeys", filter=("keyctl",)),
+    case(ops.Terminal, -1, 90, error=EBADF, call="openat2", remedy="pty/max"),
+    Case(ops.Terminal, None, EIO, "ioctl(TIOCGPTPEER)", "pty/max", filter=("ioctl", 1, 0x5441),
+         terminal=True),
+    case(ops.CloneDescriptor, 90, -1, "x", error=EBADF, call="open_tree"),
+    case(ops.StandardStreams, -1, error=EBADF, call="dup3"),
+    Case(ops.StandardStreams, None, EPERM, "ioctl(TIOCSCTTY)", filter=("ioctl", 1, 0x540E),
+         terminal=True),
+    case(ops.Owner, -1, 0, 0, "x", error=EBADF, call="fchown"),
+    Case(ops.Session, None, EPERM, "setsid", filter=("setsid",)),
+    Case(ops.Signals, None, EPERM, "rt_sigprocmask", filter=("rt_sigprocmask", 0, 2)),
+    case(ops.ParentDeath, 99, error=EINVAL, call="prctl"),
+    case(ops.Dumpable, 7, error=EINVAL, call="prctl"),
+    case(ops.ResourceLimit, 7, 5, 4, "nofile", error=EINVAL, call="prlimit64",
+         remedy="above the hard one"),
+    Case(ops.ResourceLimit, None, EPERM, "prlimit64", "CAP_SYS_RESOURCE",
+         ulimits=("nofile=2000000000",)),
+    Case(ops.Umask, None, EPERM, "umask", filter=("umask",)),
+    case(ops.WorkingDirectory, "/etc/passwd", error=ENOTDIR, call="fchdir", remedy="no directory"),
+    case(ops.WorkingDirectory, "/etc/passwd/x", 1, error=ENOTDIR, call="openat2",
+         remedy="no directory"),
+    case(ops.Open, 90, "/etc/passwd", "x", error=ENOTDIR, call="openat"),
+    case(ops.WriteChild, "oom_score_adj", "5000", "x", error=EINVAL, call="write"),
+    case(ops.Groups, struct.pack("<I", NOBODY), error=EINVAL, call="setgroups",
+         remedy="not mapped"),
+    Case(ops.BoundingSet, None, EPERM, "prctl", "CAP_SETPCAP", filter=("prctl", 0, 24)),
+    case(ops.User, NOBODY, 0, 0, error=EINVAL, call="setresuid", remedy="not mapped"),
+    case(ops.User, 0, NOBODY, 0, error=EINVAL, call="setresgid", remedy="not mapped"),
+    case(ops.Capabilities, 0, 0, 1 << 16, error=EPERM, call="capset", remedy="does not have one"),
+    case(ops.Ambient, 1 << 7, error=EPERM, call="prctl(PR_CAP_AMBIENT_RAISE)",
+         remedy="permitted and inheritable"),
+    Case(ops.NoNewPrivileges, None, EPERM, "prctl", filter=("prctl", 0, 38)),
+    case(ops.Seccomp, b"\xff" * 8, error=EINVAL, call="seccomp", remedy="does not know a part"),
+    Case(ops.CloseDescriptors, None, EPERM, "close_range", filter=("close_range", 2, 4)),
+    Case(ops.Reap, None, EAGAIN, "clone", filter=("clone", 0, 0x4011), init=True),
+]  # fmt: skip
+
+
+def test_every_op_has_its_failure() -> None:
+    assert {c.kind for c in CASES} | {ops.Execute, ops.UserNamespace} == set(ops.OPS)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    skip_without_namespaces()
+    yield from own_place(monkeypatch, tmp_path)
+
+
+def put(plan: Plan, kind: type[Op], op: Op) -> Plan:
+    """The plan with ``op``: outside or late for one of its kind, else before the pivot."""
+    kinds = [type(each) for each in plan.ops]
+    pivot = kinds.index(ops.Pivot)
+    if kind in kinds and (kind.PLACE == "host" or kinds.index(kind) > pivot):
+        at = kinds.index(kind)
+        return Plan((*plan.ops[:at], op, *plan.ops[at + 1 :]), plan.inherited)
+    at = kinds.index(ops.Release) if kind.PLACE == "host" else pivot
+    return Plan((*plan.ops[:at], op, *plan.ops[at:]), plan.inherited)
+
+
+def error_of(options: Options, change: Callable[[Plan], Plan], terminal: bool) -> tuple[Any, Plan]:
+    """What a run with a changed plan raises, and that plan."""
+    prepared = run.prepare(options, terminal=terminal)
+    prepared.plan = change(prepared.plan)
+    process = None
+    try:
+        process = prepared.start((0, 1, 2))
+        if terminal:
+            process.spawned.await_terminal()
+        run.finish(prepared, process)
+    except kokon.KokonError as error:
+        return error, prepared.plan
+    finally:
+        if process:
+            if process.spawned.terminal >= 0:
+                os.close(process.spawned.terminal)
+            process.close()
+        assert prepared.close() == []
+    return None, prepared.plan
+
+
+def statement(code: int, yes: int, no: int, value: int) -> bytes:
+    """One struct sock_filter (seccomp(2), bpf(4))."""
+    return struct.pack("<HBBI", code, yes, no, value)
+
+
+def refuse(filter: tuple[Any, ...], error: int) -> None:
+    """Puts a filter over this process: one call, with one argument perhaps, gets an error."""
+    import ctypes
+
+    load, equal, answer = 0x20, 0x15, 0x06
+    name, *argument = filter
+    program = [statement(load, 0, 0, 0)]
+    if argument:
+        number, value = argument
+        program += [
+            statement(equal, 0, 3, CALLS[name][0 if X86_64 else 1]),
+            statement(load, 0, 0, 16 + 8 * number),
+            statement(equal, 0, 1, value),
+        ]
+    else:
+        program.append(statement(equal, 0, 1, CALLS[name][0 if X86_64 else 1]))
+    program += [statement(answer, 0, 0, 0x50000 | error), statement(answer, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join(program))
+    head = struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, head, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+
+def in_filtered_process(work: Callable[[], str], filter: tuple[Any, ...], error: int) -> str:
+    """What ``work`` returns in a forked process under a filter."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            # The set-uid newuidmap would not work under no_new_privs.
+            host = facts.read()
+            host.subordinate_uids = host.subordinate_gids = ()
+            facts.read = lambda: host
+            refuse(filter, error)
+            answer = work()
+            owner.current().release()
+        except BaseException as problem:
+            answer = f"{type(problem).__name__}: {problem}"
+        os.write(write, answer.encode())
+        os._exit(0)
+    os.close(write)
+    with open(read, encoding="utf-8") as pipe:
+        answer = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return answer
+
+
+def name_of(case: Case) -> str:
+    return f"{case.kind.__name__}-{case.call}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_an_op_that_fails_says_so_and_is_undone(case: Case, place: Path) -> None:
+    values = dict(case.options)
+    terminal = values.pop("terminal", False)
+    options = Options(busybox_root(place / "root"), ("/bin/true",), values)
+    before = Before(place)
+
+    (place / "root/etc/alias").symlink_to("/tmp")
+
+    def change(plan: Plan) -> Plan:
+        if not case.make:
+            return plan
+        made = [op for op in plan.ops if isinstance(op, ops.Filesystem)]
+        dev = next(op.slot for op in made if op.about == "/dev")
+        root = next(op.root for op in plan.ops if isinstance(op, ops.Pivot))
+        return put(plan, case.kind, case.make(root, dev))
+
+    def work() -> str:
+        error, plan = error_of(options, change, terminal)
+        assert isinstance(error, kokon.StepError), error
+        op = plan.ops[error.step - 1]
+        assert type(op) is case.kind, str(error)
+        head = f"step {error.step} of {len(plan.ops)} (asked by "
+        said = f"): {sentence(op)}: {case.call}: {os.strerror(case.error)}"
+        text = str(error)
+        assert text.startswith(head) and said in text, text
+        assert bool(error.remedy) >= bool(case.remedy) and case.remedy in error.remedy, text
+        assert "\n" not in text
+        assert before.left() == []
+        return "as it should be"
+
+    if case.filter:
+
+        def work_in_child() -> str:
+            nonlocal before
+            before = Before(place)
+            return work()
+
+        assert in_filtered_process(work_in_child, case.filter, case.error) == "as it should be"
+    else:
+        work()
+    assert before.left() == []
+
+
+def test_a_user_namespace_that_is_gone(place: Path) -> None:
+    """Tried before there is a stage 2, whose namespace it would be."""
+    options = Options(busybox_root(place / "root"), ("/bin/true",), {})
+    op = ops.UserNamespace(90, why="the test")
+    before = Before(place)
+    error, _ = error_of(options, lambda plan: Plan((op, *plan.ops), plan.inherited), False)
+    assert str(error).endswith("open the container's user namespace: open: No such file or directory")
+    assert error.step == 1
+    assert before.left() == []
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (["no-such"], 127, "'no-such' was not found in the root in PATH=/usr/local/sbin:"),
+        (["/bin/no-such"], 127, "'/bin/no-such' was not found in the root; name a program that"),
+        (["/bin/lost"], 127, "'/bin/lost' is there, but the interpreter or loader it names is not"),
+        (["/bin/text"], 126, "'/bin/text' is no program for this machine ("),
+        (["/bin/foreign"], 126, "'/bin/foreign' is no program for this machine ("),
+        (["/bin/closed"], 126, "'/bin/closed' may not be executed by this user: Permission denied"),
+        (["/etc"], 126, "'/etc' may not be executed by this user: Permission denied"),
+        (["/bin/true", "x" * 200_000], 126, "'/bin/true' cannot be executed: Argument list too"),
+        (["/bin/loop"], 126, "'/bin/loop' cannot be executed: Too many levels of symbolic links"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("init", [True, False], ids=["init", "alone"])
+def test_a_program_that_cannot_run(
+    args: list[str], status: int, words: str, init: bool, place: Path
+) -> None:
+    root = Path(busybox_root(place / "root"))
+    other = 183 if X86_64 else 62  # e_machine of the other architecture (elf(5))
+    image = bytearray((root / "bin/busybox").read_bytes()[:4096])
+    image[18:20] = struct.pack("<H", other)
+    for name, content in {
+        "lost": b"#!/no/such/shell\n", "text": b"hello\n", "foreign": bytes(image), "closed": b"",
+    }.items():  # fmt: skip
+        (root / "bin" / name).write_bytes(content)
+        (root / "bin" / name).chmod(0o644 if name == "closed" else 0o755)
+    (root / "bin/loop").symlink_to("loop")
+    before = Before(place)
+    with pytest.raises(kokon.CommandError) as caught:
+        kokon.run(args, root=str(root), init=init)
+    assert str(caught.value).startswith(words)
+    assert caught.value.exit_status == status
+    assert before.left() == []

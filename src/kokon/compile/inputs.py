@@ -31,11 +31,14 @@ class RootFacts:
 
     :param sources: what is known of every path that a mount takes, by path.
     :param maps_ids: whether the file systems of the root allow id-mapped mounts.
+    :param shifted: its files belong to the container's range already: nothing is to be mapped.
     :param volatile: whether the overlay's writes may be lost (no sync on umount).
     """
 
-    __slots__ = ("assembly", "kind", "lowers", "maps_ids", "path", "sources", "upper", "volatile",
-                 "work")  # fmt: skip
+    __slots__ = (
+        "assembly", "kind", "lowers", "maps_ids", "path", "shifted", "sources", "upper", "volatile",
+        "work",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class RootFacts:
         assembly: Assembly | None = None,
         sources: Mapping[str, Source] | None = None,
         maps_ids: bool = True,
+        shifted: bool = False,
     ) -> None:
         self.kind = kind
         self.path = path
@@ -59,6 +63,7 @@ class RootFacts:
         self.assembly = assembly
         self.sources = dict(sources or {})
         self.maps_ids = maps_ids
+        self.shifted = shifted
 
 
 class Launch:

@@ -47,7 +47,8 @@ def make(plan: Builder) -> None:
 
 def take_layer(plan: Builder, path: str, about: str) -> int:
     """A directory as a detached mount whose files keep their owners inside."""
-    if plan.maps_ids and not plan.root.maps_ids:
+    maps = plan.maps_ids and not plan.root.shifted
+    if maps and not plan.root.maps_ids:
         raise HostError(
             f"the file system of {path} cannot map ids",
             where=WHY,
@@ -55,7 +56,7 @@ def take_layer(plan: Builder, path: str, about: str) -> int:
         )
     slot = plan.slot()
     plan.source(CloneMount(slot, -1, path, 1, why=WHY))
-    mapped = MOUNT_ATTR_IDMAP if plan.maps_ids else 0
+    mapped = MOUNT_ATTR_IDMAP if maps else 0
     plan.source(MountAttributes(
         slot, MOUNT_ATTR_NODEV | mapped, 0, MS_PRIVATE, 1,
         plan.user_namespace_slot if mapped else -1, about=about, why=WHY,

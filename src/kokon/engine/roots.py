@@ -8,7 +8,9 @@ import stat
 from kokon import paths
 from kokon.compile.inputs import RootFacts, Source
 from kokon.engine import owner, worker
-from kokon.errors import OptionError, RootError
+from kokon.engine import sources as sources_module
+from kokon.errors import HostError, OptionError, RootError
+from kokon.kernel.filesystems import UNFIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from kokon.kernel.accounts import Account
     from kokon.kernel.facts import HostFacts
     from kokon.kernel.filesystems import MountTable
+    from kokon.spec.runtime import IdMapping
 
 MOUNT_POINTS = ("proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf")
 
@@ -128,10 +131,12 @@ def describe(
     table: MountTable | None,
     sources: dict[str, Source],
     undo: Undo,
+    mapping: IdMapping | None,
 ) -> RootFacts:
     """How the root is made: as it is, under an overlay for the container's writes, or assembled.
 
     :param table: the mounts of this machine, when ids will be mapped.
+    :param mapping: the container's range of ids, when they will be.
     """
     if found.assembly:
         if options.rw or options.keep:
@@ -145,11 +150,71 @@ def describe(
     if options.rw or (options.read_only and _has_mount_points(found.path, options)):
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
     upper, volatile = _writes(options, host, undo)
-    maps_ids = maps_ids and (table is None or table.maps_ids(upper, host.kernel))
+    unfit = _unfit(found.path, upper, host, maps_ids)
+    if unfit:
+        return _copied(found, options, upper, unfit, host, table, sources, mapping)
     return RootFacts(
         "overlay", path=found.path, lowers=(found.path,), upper=upper, volatile=volatile,
         sources=sources, maps_ids=maps_ids,
     )  # fmt: skip
+
+
+def _unfit(lower: str, upper: str, host: HostFacts, maps_ids: bool) -> str:
+    """Why an overlay cannot be had here; "" when it can."""
+    if host.uid and host.kernel < (5, 11):
+        return "this kernel has no overlay for users (Linux 5.11)"
+    if not maps_ids:
+        return f"the file system of {lower} cannot map ids"
+    # File systems on a block device can; those without one have to be looked at.
+    if os.major(os.stat(upper).st_dev) and os.major(os.stat(lower).st_dev):
+        return ""
+    table = sources_module.mount_table()
+    mount = table.of(upper)
+    if mount is not None and mount.filesystem.partition(".")[0] in UNFIT:
+        return f"the store is on {mount.filesystem}"
+    if host.is_root and not table.maps_ids(upper, host.kernel):
+        return f"the file system of {upper} cannot map ids"
+    return ""
+
+
+def _copied(
+    found: FoundRoot,
+    options: Options,
+    upper: str,
+    unfit: str,
+    host: HostFacts,
+    table: MountTable | None,
+    sources: dict[str, Source],
+    mapping: IdMapping | None,
+) -> RootFacts:
+    """The root as a copy that goes away with the container; its owners are shifted where its file
+    system cannot map them."""
+    if options.keep is not None:
+        raise OptionError(
+            f"there can be no overlay: {unfit}", where=f"--keep {options.keep}",
+            remedy="name a directory on ext4, xfs or btrfs, or use --rw",
+        )  # fmt: skip
+    from kokon.storage.copy import copy_tree
+
+    maps_ids = table is None or table.maps_ids(upper, host.kernel)
+    shift = mapping.host_id if mapping and not maps_ids else 0
+    parent = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        copied = copy_tree(found.path, parent, "copy", shift=shift)
+    except OSError as error:
+        raise HostError(
+            f"{found.path} cannot be copied ({unfit})", where="ROOT", errno=error.errno or 0,
+            remedy="use --rw, --read-only, or a store on ext4, xfs or btrfs (KOKON_STORE)",
+        ) from None  # fmt: skip
+    finally:
+        os.close(parent)
+    found.notes = (
+        *found.notes,
+        f"the root is copied for this run ({copied.files} files): {unfit}",
+    )
+    return RootFacts(
+        "directory", path=f"{upper}/copy", sources=sources, maps_ids=maps_ids, shifted=bool(shift)
+    )
 
 
 def _has_mount_points(path: str, options: Options) -> bool:

@@ -178,7 +178,8 @@ def _prepare(
     table = sources.mount_table() if maps and host.may_mount else None
     known: dict[str, Source] = {}
     sources.describe_binds(configuration, host, table, known)
-    root = roots.describe(found, options, host, table, known, undo)
+    mapping = maps.uids[0] if maps and host.is_root else None
+    root = roots.describe(found, options, host, table, known, undo, mapping)
     placed = limits.place(options, configuration, host, undo)
     launch = Launch(
         reaper=bool(options.init),

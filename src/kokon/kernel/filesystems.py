@@ -18,6 +18,14 @@ MAPS_IDS = {
 }  # fmt: skip
 
 
+UNFIT = frozenset(
+    ("overlay", "nfs", "nfs4", "9p", "cifs", "smb3", "vfat", "exfat", "msdos", "ecryptfs",
+     "squashfs", "iso9660", "erofs", "fuse", "virtiofs")
+)  # fmt: skip
+"""File systems that cannot hold an overlay's writes: they lack its extended attributes or
+RENAME_WHITEOUT (Documentation/filesystems/overlayfs.rst)."""
+
+
 class MountTable:
     """The mounts of this process, to ask which one a path is on."""
 

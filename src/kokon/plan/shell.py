@@ -10,6 +10,7 @@ that are needed wait on the stage with their libraries; it goes away with the ol
 from __future__ import annotations
 
 from kokon.plan import ops, shell_steps
+from kokon.plan.explain import asked_by
 from kokon.plan.shell_words import comment, quote, write
 
 TYPE_CHECKING = False
@@ -67,16 +68,19 @@ def _title(plan: Plan, spec: Spec, inside: shell_steps.Inside) -> str:
         "# The numbers are the steps of `kokon explain`; in brackets is what asked for a step.",
         "#",
     ]
-    if inside.inexact:
+    if inside.differences:
         lines += [
             "# NOT EXACT: the container has a user namespace of its own, which these tools do not",
             "# prepare as kokon does (with --userns host the script is exact):",
-            *(f"#   {line}" for line in inside.inexact),
+            *(comment(f"  {line}") for line in inside.differences),
         ]
     if inside.missing:
         lines += [
-            "# What no tool of the shell does is missing; read there what that means:",
-            f"#   step {', '.join(map(str, inside.missing))}",
+            "# Missing, because no tool of the shell does it:",
+            *(
+                comment(f"  {text} (step {', '.join(map(str, numbers))})")
+                for text, numbers in inside.missing.items()
+            ),
         ]
     lines += [
         "# Needs util-linux (unshare, mount, pivot_root, setpriv, …), coreutils and iproute2.",
@@ -121,9 +125,7 @@ def _outside(cgroups: Sequence[ControlGroup], asked: Mapping[str, str], writes: 
         lines += ["", f"mkdir {quote(group.directory)}", f'set -- {quote(group.directory)} "$@"']
         for file, value, why in group.writes:
             path = f"{group.directory}/{file}"
-            lines.append(
-                f"{write(value, path)}  {comment(f'[{shell_steps.asked_by(why, asked)}]')}"
-            )
+            lines.append(f"{write(value, path)}  {comment(f'[{asked_by(why, asked)}]')}")
     return "\n".join((*lines, ""))
 
 

@@ -1,16 +1,18 @@
-"""What each op of a plan is to the shell: commands, a part of the last command, or a word why not."""
+"""The part of a shell script that runs inside the new namespaces, while it is being written."""
 
 from __future__ import annotations
 
 from kokon.kernel import constants
 from kokon.plan import ops
 from kokon.plan.explain import asked_by, sentence
+from kokon.plan.shell_commands import commands
 from kokon.plan.shell_words import comment, quote, visible, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kokon.plan.op import Op
     from kokon.plan.plan import Plan
 
 FUNCTIONS = {
@@ -63,12 +65,13 @@ read_only() {  # read_only ROOT PATH: a read-only mount of it over itself
     fi
 }""",
 }
-"""Functions of the script, each before what uses it; one is printed where a step needs it."""
+"""Functions of the script; one is printed where a step needs it."""
 
 NEEDS = {"put": ("beneath",), "hide": ("beneath",), "read_only": ("beneath", "attributes")}
 
-LIBRARIES = r"""# After pivot_root no program of the host can be reached: these wait here with their libraries,
-# and the dynamic loader starts them by their place. This mount goes away with the old root.
+TOOLS = r"""
+# After pivot_root no program of the host can be reached: these wait here with their libraries,
+# and the dynamic loader starts them by their place. They go away with the old root.
 mkdir tools
 for tool in {tools}; do
     program=$(command -v $tool)
@@ -84,92 +87,85 @@ FLAGS = {
 }  # fmt: skip
 
 FREE = range(4, 10)
-"""Descriptors that a POSIX shell can name beside its own (dash knows one digit)."""
-
-CLEARED = {
-    constants.MOUNT_ATTR_RDONLY: "rw", constants.MOUNT_ATTR_NOSUID: "suid",
-    constants.MOUNT_ATTR_NODEV: "dev", constants.MOUNT_ATTR_NOEXEC: "exec",
-    constants.MOUNT_ATTR_NODIRATIME: "diratime", constants.MOUNT_ATTR_NOSYMFOLLOW: "symfollow",
-}  # fmt: skip
+"""Descriptors for the script's own use: dash knows one digit, and 3 is the script."""
 
 
 class Inside:
-    """The part of the script that runs in the new namespaces.
+    """The steps, in the new namespaces.
 
     :ivar unshare: the options of unshare(1) for step 1.
-    :ivar missing: the numbers of steps that no tool does.
-    :ivar inexact: why the script is not exact, in lines; empty where it is.
-    :ivar writes: the slot of an overlay's writes that are dropped: the script makes a directory.
+    :ivar missing: what no tool does, to the numbers of its steps.
+    :ivar differences: why the script is not exact; empty where it is.
+    :ivar places: slot to the path of its mount, seen from the stage.
+    :ivar staged_at: path that a mount is attached to in the plan, to its place on the stage.
+    :ivar start: tools that the last command begins with; ``limits`` and ``rights`` are the words
+        of its prlimit and setpriv.
+    :ivar writes: the slot of an overlay's writes, where they are dropped at the end, else -1.
     """
 
     def __init__(self, plan: Plan, asked: Mapping[str, str], groups: Mapping[str, str]) -> None:
         self.plan = plan
         self.asked = asked
         self.groups = groups
-        self.lines: list[str] = []
         self.number = 0
-        self.places: dict[int, str] = {}
-        self.aliases: dict[str, str] = {}
-        self.joined: list[int] = []
-        self.without: set[int] = set()
+        self.lines: list[str] = []
+        self.functions: set[str] = set()
         self.tools = ["umount"]
-        self.used: set[str] = set()
-        # The last command, in the order in which its tools run.
+        self.places: dict[int, str] = {}
+        self.staged_at: dict[str, str] = {}
+        self.without: set[int] = set()
+        self.joined: list[int] = []
         self.start: list[str] = []
         self.limits: list[str] = []
         self.rights: list[str] = []
         self.directory = "/"
-        self.reaper = False
-        clone = next(op for op in plan.ops if isinstance(op, ops.Clone))
-        self.user_namespace = bool(clone.namespaces & constants.CLONE_NEWUSER)
-        self.unshare = _namespaces(clone.namespaces)
-        if clone.namespaces & constants.CLONE_NEWNS:
-            self.unshare.append("--propagation slave")
-        self.unshare.append("--fork --kill-child")
-        self.missing: list[int] = []
-        self.inexact: list[str] = []
+        self.reaper = self.released = self.pivoted = False
+        self.missing: dict[str, list[int]] = {}
+        self.differences: list[str] = []
         self.writes = _dropped_writes(plan)
         self.for_proc = {op.proc for op in plan.ops if isinstance(op, ops.WriteProc)}
+        clone = next(op for op in plan.ops if isinstance(op, ops.Clone))
+        self.user_namespace = bool(clone.namespaces & constants.CLONE_NEWUSER)
+        self.unshare = _namespaces(plan, clone)
 
     def perform(self) -> None:
         """Goes through the plan."""
         for number, op in enumerate(self.plan.ops, 1):
             self.number = number
             if isinstance(op, ops.Clone):
-                self._enter_v2(op)
+                # Its unshare is what starts this part; see shell.py.
+                if op.cgroup in range(len(self.plan.inherited)):
+                    self.lines.append(comment(f"{number}  … into its control group"))
+                    self.enter(self.plan.inherited[op.cgroup], "cgroup.procs")
                 continue
             self.lines.append(self.heading(number))
-            COMMANDS[type(op)](self, op)
+            commands(self, op)
+            self.released = self.released or isinstance(op, ops.Release)
 
     def heading(self, number: int) -> str:
-        """A step's number, its words and who asked."""
+        """A step's number, its words and who asked for it."""
         op = self.plan.ops[number - 1]
         return comment(f"{number}  {sentence(op)}  [{asked_by(op.why, self.asked)}]")
 
     def text(self) -> str:
-        """The whole part."""
-        used = set(self.used)
-        for name in self.used:
-            used.update(NEEDS.get(name, ()))
+        """The whole part, after :meth:`perform`."""
+        used = {need for name in self.functions for need in (name, *NEEDS.get(name, ()))}
         parts = [
-            "exec 3<&-",
             "umask 022",
+            'mount -t tmpfs -o mode=755 stage "$work/stage"',
+            'mount --make-unbindable "$work/stage"',
             'cd "$work/stage"',
-            "mount -t tmpfs -o mode=755 stage .",
-            "mount --make-unbindable .",
-            "cd .",
-            "",
-            *(f"{text}\n" for name, text in FUNCTIONS.items() if name in used),
-            LIBRARIES.format(tools=" ".join(self.tools)),
+            *(f"\n{text}" for name, text in FUNCTIONS.items() if name in used),
+            TOOLS.format(tools=" ".join(self.tools)),
             *self.lines,
         ]
         return "\n".join(parts) + "\n"
 
-    # --- what the handlers below say -------------------------------------------------------
+    # --- for the commands of one op --------------------------------------------------------
 
     def do(self, line: str) -> None:
         """A command; its first word may be one of FUNCTIONS."""
-        self.used.update(FUNCTIONS.keys() & {line.partition(" ")[0]})
+        self.functions.update(FUNCTIONS.keys() & {line.partition(" ")[0]})
         self.lines.append(line)
 
     def say(self, text: str) -> None:
@@ -178,13 +174,24 @@ class Inside:
 
     def lacks(self, text: str) -> None:
         """No tool does the step: what that means."""
-        self.missing.append(self.number)
+        self.missing.setdefault(text, []).append(self.number)
         self.say(f"missing: {text}")
+
+    def inexact(self, text: str) -> None:
+        """Something is done in another way than kokon does it."""
+        if text not in self.differences:
+            self.differences.append(text)
+
+    def tool(self, name: str) -> str:
+        """A program of the host that is needed after pivot_root."""
+        if name not in self.tools:
+            self.tools.append(name)
+        return name
 
     def place(self, slot: int, about: str) -> str:
         """A new place on the stage for a slot, named for its reader."""
-        words = about.rstrip("/").replace(" ", "/").rpartition("/")[2]
-        name = "".join(c for c in words if c.isascii() and (c.isalnum() or c in "._-"))
+        last = about.rstrip("/").replace(" ", "/").rpartition("/")[2]
+        name = "".join(c for c in last if c.isascii() and (c.isalnum() or c in "._-"))
         self.places[slot] = f"{slot}-{name}"
         return self.places[slot]
 
@@ -192,10 +199,21 @@ class Inside:
         """A path beneath a slot's place, quoted."""
         return quote(f"{self.places[slot]}/{path.lstrip('/')}")
 
+    def staged(self, path: str) -> str:
+        """Where a path of the plan lies whose mount stays on the stage."""
+        for attached, place in self.staged_at.items():
+            if path.startswith(f"{attached}/"):
+                return place + path[len(attached) :]
+        return path
+
+    def is_last(self, op: Op) -> bool:
+        """Whether no op of its kind follows."""
+        return all(type(other) is not type(op) for other in self.plan.ops[self.number :])
+
     def enter(self, handed: str, file: str) -> None:
-        """Opens a control group's file: entered last, so that its limits are the program's alone."""
+        """Opens a control group's file; it is entered last, so that the program alone counts."""
         if handed not in self.groups:
-            self.lacks("the control group is not known to this script")
+            self.lacks("this script was made without its control groups")
             return
         path = f"{self.groups[handed]}/{file}"
         if len(self.joined) == len(FREE):
@@ -203,28 +221,27 @@ class Inside:
             return
         self.joined.append(FREE[len(self.joined)])
         self.do(f"exec {self.joined[-1]}> {quote(path)}")
-        self.say("0 is written to it before the last command: only the program counts")
-
-    def _enter_v2(self, op: ops.Clone) -> None:
-        if op.cgroup in range(len(self.plan.inherited)):
-            self.lines.append(comment(f"{self.number}  … into its control group"))
-            self.enter(self.plan.inherited[op.cgroup], "cgroup.procs")
-        elif op.cgroup >= 0:
-            self.lines.append(comment(f"{self.number}  … into its control group"))
-            self.lacks("systemd makes that group: start the script with systemd-run --user --scope")
+        self.say("written to just before the last command: what this script runs does not count")
 
 
-def _namespaces(flags: int) -> list[str]:
-    return [FLAGS[name] for name, bit in constants.NAMESPACES.items() if flags & bit]
+def _namespaces(plan: Plan, clone: ops.Clone) -> list[str]:
+    words = [FLAGS[name] for name, bit in constants.NAMESPACES.items() if clone.namespaces & bit]
+    for op in plan.ops:
+        if isinstance(op, ops.Propagation):
+            words += [
+                f"--propagation {name}"
+                for name, bit in constants.PROPAGATION.items()
+                if op.propagation & bit
+            ]
+    return [*words, "--fork", "--kill-child"]
 
 
 def _dropped_writes(plan: Plan) -> int:
-    """The slot that an overlay's writes come from where they are dropped at the end, else -1."""
-    stage: dict[str, int] = {}
+    mounted: dict[str, int] = {}
     for op in plan.ops:
         if isinstance(op, ops.Attach):
-            stage[op.target] = op.slot
+            mounted[op.target] = op.slot
         if isinstance(op, ops.Filesystem) and op.type == "overlay" and "volatile" in op.options:
             upper = op.options[op.options.index("upperdir") + 1] or ""
-            return stage[upper.split("/")[-2]]
+            return mounted[upper.split("/")[-2]]
     return -1

@@ -1,0 +1,75 @@
+"""``explain --format shell``: a prepared run as a script, with the control groups that it has."""
+
+from __future__ import annotations
+
+import os
+
+from kokon.plan import shell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.cgroup.group import Group
+    from kokon.cgroup.write import Write
+    from kokon.engine.run import Prepared
+
+
+def shell_script(prepared: Prepared) -> str:
+    """The script that does what a run would do; encode it with ``surrogateescape``.
+
+    :param prepared: a run that is not started; it is to be closed before the script runs, which
+        makes the same control groups anew.
+    """
+    configuration = prepared.configuration
+    return shell.script(
+        prepared.plan, configuration.spec, configuration.asked, control_groups(prepared)
+    )
+
+
+def control_groups(prepared: Prepared) -> tuple[shell.ControlGroup, ...]:
+    """The control groups of a prepared run; none where systemd makes them later."""
+    manager, resources = prepared.limits.manager, prepared.configuration.spec.linux.resources
+    if manager is None or resources is None:
+        return ()
+    from kokon.cgroup import tables
+
+    writes = tables.writes(resources, manager.layout, prepared.configuration.asked)
+    made = {group.path: (key, group) for key, group in reversed(manager.groups.items())}
+    return tuple(
+        _control_group(prepared, key, group, writes) for key, group in reversed(made.values())
+    )
+
+
+def _control_group(
+    prepared: Prepared, key: str, group: Group, writes: tuple[Write, ...]
+) -> shell.ControlGroup:
+    """One group with the writes of its hierarchy, each in the first of its files that is there."""
+    name = group.path.rpartition("/")[2]
+    if group.version == 1:
+        tree = prepared.host.cgroups.of(key)
+        controllers = tree.controllers if tree else ()
+        first = [(file, _read(f"{group.path}/{file}"), "/linux/resources/cpu")
+                 for file in ("cpuset.cpus", "cpuset.mems") if "cpuset" in controllers]  # fmt: skip
+        directory, handed = group.path, f"tasks:{key}"
+    else:
+        # kokon has a group of its own above it, which is removed with its last container.
+        directory = (group.made[0] if group.made else group.path).rpartition("/")[0] + f"/{name}"
+        needed = [write.controller for write in writes if write.controller in _given(group)]
+        words = " ".join(f"+{word}" for word in dict.fromkeys(needed))
+        first = [("../cgroup.subtree_control", words, "/linux/resources")] if words else []
+        controllers, handed = (*_given(group), "cgroup"), "cgroup"
+    for write in writes:
+        if write.controller in controllers:
+            for file, value in ((write.file, write.value), *write.alternatives):
+                if os.path.exists(f"{group.path}/{file}"):
+                    first.append((file, value, write.why))
+                    break
+    return shell.ControlGroup(handed, directory, first)
+
+
+def _given(group: Group) -> tuple[str, ...]:
+    return tuple((group.read("cgroup.controllers") or "").split())
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()

@@ -202,7 +202,7 @@ def test_job_control(start: Any, root: Path) -> None:
     time.sleep(0.3)
     session.type("\x1a")
     session.until(r"Stopped.*sleep 1000\s+.*# ")
-    session.type("kill %1; wait; echo no$((1))job; exit\n")
+    session.type("kill -9 %1; wait; echo no$((1))job; exit; exit\n")
     session.until(r"no1job")
     assert session.status() == 0
 

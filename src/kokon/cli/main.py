@@ -28,12 +28,10 @@ def main(argv: list[str] | None = None) -> None:
         signal(SIGINT, SIG_DFL)
     # A caller may hand this down ignored: then the kernel would keep no exit status for us.
     signal(SIGCHLD, SIG_DFL)
-    _open_standard_streams()
+    if os.path.basename(sys.argv[0]) == "kokon-runtime" and sys.argv[1:] != ["--version"]:
+        say("the verbs of an OCI runtime are not there yet; use kokon run")
+        os._exit(FAILED)
     status = command(sys.argv[1:] if argv is None else argv)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        status = status or FAILED
     if "atexit" in sys.modules:
         import atexit
 
@@ -53,9 +51,7 @@ def command(words: list[str]) -> int:
         say(str(error))
         return error.exit_status
     except BrokenPipeError:
-        # Whoever read our words has enough; nothing may be flushed into the pipe later.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED
+        return FAILED  # whoever read our words has enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         say(f"{where}{error.strerror or error}")
@@ -92,13 +88,3 @@ def _verb(words: list[str]) -> int:
             remedy=f"the verbs are {', '.join(VERBS)} (see kokon --help)",
         )
     return perform(rest)
-
-
-def _open_standard_streams() -> None:
-    """0, 1 and 2 are open, or the next file that is opened would be taken for one of them."""
-    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
-        while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
-            os.set_inheritable(fd, True)
-        os.close(fd)
-        if sys.stdout is None:
-            sys.stdout = os.fdopen(1, "w", closefd=False)

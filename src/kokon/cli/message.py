@@ -1,4 +1,4 @@
-"""What kokon itself says to a person: one line on standard error, with its name before it."""
+"""What kokon itself says to a person, and how."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def say(text: str) -> None:
         os.write(2, f"kokon: {text}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass  # nobody listens
+
+
+def show(text: str) -> None:
+    """Writes what was asked for to standard output.
+
+    :raises OSError: it cannot be written; BrokenPipeError where nobody reads on.
+    """
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def emphasis(fd: int) -> bool:

@@ -107,9 +107,7 @@ class Signals:
         assert process is not None
         if number == SIGWINCH and self.resized:
             self.resized()
-        elif self._insists(number) or (
-            number not in HARMLESS and _is_dropped(process.pid, number)
-        ):
+        elif self._insists(number) or (number not in HARMLESS and _is_dropped(process.pid, number)):
             self.ended_by = number
             process.kill()
         else:

@@ -228,9 +228,12 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     """Where an overlay keeps what the container writes: dropped with it, unless kept."""
     if options.keep is not None:
         keep = os.path.abspath(options.keep)
+        made: list[str] = []
+        undo.push(lambda: _forget(made))
         for name in ("", "/upper", "/work"):
             try:
                 os.mkdir(keep + name, 0o755 if name == "/upper" else 0o700)
+                made.append(keep + name)
             except FileExistsError:
                 pass
             except OSError as error:
@@ -273,3 +276,12 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     os.chmod(f"{name}/upper", 0o755, dir_fd=parent)
     os.mkdir(f"{name}/work", 0o700, dir_fd=parent)
     return f"{directory}/{name}", True
+
+
+def _forget(made: list[str]) -> None:
+    """Takes back directories that no overlay has used: it would have left one in ``work``."""
+    for path in reversed(made):
+        try:
+            os.rmdir(path)
+        except OSError:
+            return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from kokon.cli.main import VERBS
+from kokon.cli.message import show
 from kokon.config.options import TABLE, Option
 from kokon.errors import OptionError
 
@@ -27,7 +26,7 @@ def main(words: list[str]) -> int:
             where="completion",
             remedy=f"name one of {', '.join(shells)}",
         )
-    sys.stdout.write(shells[words[0]]())
+    show(shells[words[0]]())
     return 0
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from kokon.cli.arguments import near, parse
-from kokon.cli.message import emphasis
+from kokon.cli.message import emphasis, show
 from kokon.errors import OptionError
 
 TYPE_CHECKING = False
@@ -30,8 +28,7 @@ def main(words: list[str]) -> int:
         printed = _printed(prepared, format)
     finally:
         prepared.close()
-    sys.stdout.write(printed)
-    sys.stdout.flush()
+    show(printed)
     return 0
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from textwrap import wrap
 
 from kokon.cli.arguments import near
 from kokon.cli.main import VERBS
-from kokon.cli.message import emphasis
+from kokon.cli.message import emphasis, show
 from kokon.config.options import TABLE, Option
 from kokon.errors import OptionError
 
@@ -87,7 +86,7 @@ def main(words: list[str]) -> int:
             where="help",
             remedy=f"the verbs are {', '.join(VERBS)}",
         )
-    sys.stdout.write(text(verb, width(), bold=emphasis(1)))
+    show(text(verb, width(), bold=emphasis(1)))
     return 0
 
 

@@ -1,0 +1,111 @@
+"""The path on a machine with pure cgroup v2 and systemd: run by tests/guest/run inside a guest.
+
+The same tests run as root, as a user in a service of the user's systemd, and as a user in a login
+session; KOKON_GUEST says which.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kokon
+
+MODE = os.environ.get("KOKON_GUEST", "")
+pytestmark = pytest.mark.skipif(not MODE, reason="runs inside the guest (make test-guest)")
+
+GROWS = "x=a; while true; do x=$x$x; done"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    busybox = shutil.which("busybox")
+    assert busybox, "the guest has busybox"
+    path = tmp_path_factory.mktemp("root")
+    (path / "bin").mkdir()
+    shutil.copy(busybox, path / "bin/busybox")
+    for name in ("sh", "id", "cat", "echo", "grep", "touch", "sleep", "mkdir", "hostname"):
+        (path / "bin" / name).symlink_to("busybox")
+    return str(path)
+
+
+def mounts() -> list[str]:
+    """Our mount table, without what systemd mounts for sessions meanwhile."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if " /run/user/" not in line]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    before = mounts()
+    yield
+    assert mounts() == before
+    left = subprocess.run(
+        ["find", "/sys/fs/cgroup", "-name", "kokon-*"], capture_output=True, text=True, check=False
+    ).stdout
+    # A scope of systemd goes a moment after its last process.
+    for path in left.split():
+        if not path.endswith(".scope"):
+            assert not Path(path).exists(), left
+
+
+def run(root: str, script: str, **options: object) -> kokon.CompletedProcess:
+    return kokon.run(
+        ["/bin/sh", "-c", script], root=root, capture_output=True, text=True, **options
+    )
+
+
+def test_directory(root: str) -> None:
+    result = run(root, "id -u; cat /proc/self/cgroup; touch /made && echo written")
+    assert result.stdout.split() == ["0", "0::/", "written"]
+    assert not Path(root, "made").exists()
+
+
+def test_built_in_roots() -> None:
+    assert run("@host", "ls /home /usr/bin/env").returncode == 0
+    result = kokon.run(
+        ["python3", "-c", "import ssl; print(6 * 7)"], root="@python", capture_output=True
+    )
+    assert result.stdout == b"42\n"
+
+
+def test_memory_limit(root: str) -> None:
+    result = run(root, GROWS, memory="24M", pids=20)
+    assert (result.returncode, result.cause) == (-9, "memory")
+    assert result.usage.oom_kills == 1
+    assert result.usage.peak_memory is not None
+    assert 20 << 20 < result.usage.peak_memory <= 24 << 20
+
+
+def test_pids_and_cpus(root: str) -> None:
+    result = run(root, "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait", pids=6, cpus=0.5)
+    assert "fork" in result.stderr
+
+
+def test_own_ids(root: str) -> None:
+    """The range is private for root, subordinate for the user."""
+    text = run(root, "cat /proc/self/uid_map").stdout.split()
+    assert text[0] == "0"
+    assert int(text[-1]) >= 65536
+    assert (int(text[1]) >= 0x70000000) if MODE == "root" else (int(text[1]) == os.geteuid())
+
+
+def test_other_user(root: str) -> None:
+    script = "id -u; id -g; mkdir /tmp/x && echo made"
+    result = run(root, script, user="1000:1000", tmpfs=["/tmp:mode=1777"])
+    assert result.stdout.split() == ["1000", "1000", "made"]
+
+
+def test_timeout_ends_all(root: str) -> None:
+    with pytest.raises(kokon.TimeoutExpired):
+        run(root, "sleep 100 & sleep 100", timeout=1)
+
+
+def test_limit_that_is_refused(root: str) -> None:
+    with pytest.raises(kokon.HostError, match="swappiness"):
+        run(root, "id", memory="50M", memory_swappiness=50)

@@ -94,7 +94,7 @@ def label(plan: Builder) -> None:
     process = plan.spec.process
     if process.apparmor_profile:
         plan.add(WriteProc(
-            plan.proc_slot, 1, "attr/exec", f"exec {process.apparmor_profile}",
+            plan.proc_slot, 1, "attr/apparmor/exec", f"exec {process.apparmor_profile}",
             about="the AppArmor profile", why="/process/apparmorProfile",
         ))  # fmt: skip
     if process.selinux_label:

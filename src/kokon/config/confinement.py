@@ -49,6 +49,22 @@ class SecurityOptions:
                     " apparmor=PROFILE|unconfined or label=CONTEXT",
                 )
 
+    def check(self, host: HostFacts) -> None:
+        """A label that is asked for can be set here (row M20): else nothing runs.
+
+        :raises HostError: the machine does not run that security module.
+        """
+        for name, value, module in (
+            ("apparmor", self.apparmor, "apparmor"),
+            ("label", self.label, "selinux"),
+        ):
+            if value not in ("", UNCONFINED, "disable") and host.security_module != module:
+                raise HostError(
+                    f"this machine does not run {module}",
+                    where=f"--security-opt {name}={value}",
+                    remedy="leave it out, or start the machine with it",
+                )
+
 
 def capability_mask(options: Options, host: HostFacts, *, own_user_namespace: bool) -> int:
     """The capabilities of the program.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kokon.config import confinement, environment, sizes, volumes
+from kokon.config import confinement, devices, environment, sizes, volumes
 from kokon.config import resources as limits
 from kokon.errors import OptionError
+from kokon.kernel import capabilities
+from kokon.spec.resources import Resources
 from kokon.spec.runtime import (
-    Device,
     Linux,
     Mount,
     Namespace,
@@ -102,9 +103,15 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
     asked = {"/root/path": options.root, "/process/args": " ".join(options.args)}
     kinds = namespaces(options, host, asked)
     security = confinement.SecurityOptions(options.security_opt)
+    security.check(host)
     mask = confinement.capability_mask(options, host, own_user_namespace="user" in kinds)
     resources, resources_asked = limits.resources(options, around.devices, swap=host.swap)
     asked.update(resources_asked)
+    shown = devices.devices(options, around.devices)
+    if "user" not in kinds and mask & capabilities.BITS["MKNOD"] and not options.privileged:
+        resources = resources or Resources()
+        resources.devices = devices.rules(shown)
+        asked["/linux/resources/devices"] = "--cap-add MKNOD with --userns host"
     hostname = options.hostname or HOSTNAME
     user = User(around.uid, around.gid, around.groups, _umask(options))
     process = Process(
@@ -120,7 +127,7 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         rlimits=confinement.resource_limits(options.ulimits),
         no_new_privileges=security.no_new_privileges and not options.privileged,
         apparmor_profile="" if security.apparmor == "unconfined" else security.apparmor,
-        selinux_label=security.label,
+        selinux_label="" if security.label == "disable" else security.label,
         oom_score_adj=_oom_score(options),
     )  # fmt: skip
     masked, readonly = ((), ()) if options.privileged else _hidden(around)
@@ -129,7 +136,7 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         namespaces=tuple(Namespace(kind) for kind in kinds),
         uid_mappings=around.uid_mappings if mapped else (),
         gid_mappings=around.gid_mappings if mapped else (),
-        devices=_devices(options, around),
+        devices=shown,
         resources=resources,
         seccomp=confinement.seccomp(options, host, mask, security.seccomp, around.seccomp),
         masked_paths=masked,
@@ -276,23 +283,6 @@ def _oom_score(options: Options) -> int | None:
     if options.oom_score_adj is None:
         return None
     return limits.number(options.oom_score_adj, "--oom-score-adj", -1000, 1000)
-
-
-def _devices(options: Options, around: Surroundings) -> tuple[Device, ...]:
-    devices = []
-    for entry in options.devices:
-        source, _, rest = entry.partition(":")
-        destination, _, _ = rest.partition(":")
-        destination = destination or source
-        if not destination.startswith("/dev/") or ".." in destination.split("/"):
-            raise OptionError(
-                "appears below /dev only",
-                where=f"--device {entry}",
-                remedy="write for example --device /dev/fuse",
-            )
-        kind, major, minor = around.devices[source]
-        devices.append(Device(destination, kind, major, minor, source=source))
-    return tuple(devices)
 
 
 def _pairs(entries: tuple[str, ...], option: str, example: str) -> dict[str, str]:

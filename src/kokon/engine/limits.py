@@ -6,6 +6,7 @@ import os
 
 from kokon.engine import owner
 from kokon.errors import HostError, OptionError
+from kokon.spec.runtime import ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,12 +71,14 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
     if manager.needs_pid(resources):
         _later(placed, manager, resources, configuration, undo)
         return placed
+    # On v2 one directory counts everything; on v1 each controller costs a directory of its own.
+    account = ("memory", "cpu", "pids") if host.cgroups.mode == "v2" else ()
     try:
-        placement = manager.create(resources, origins=configuration.asked)
+        placement = manager.create(resources, account=account, origins=configuration.asked)
     except HostError as error:
         if options.limits != "best-effort":
             raise
-        placed.notes = (f"limits are not enforced: {error.what}",)
+        placed.notes = _by_rlimits(configuration, error)
         return placed
     undo.push(manager.remove)
     undo.push(placement.close)
@@ -91,6 +94,24 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
             seen.setdefault(path, key)
     placed.tasks = tuple(seen.values())
     return placed
+
+
+def _by_rlimits(configuration: Configuration, error: HostError) -> tuple[str, ...]:
+    """Limits of setrlimit(2) in place of a control group's, and what they are worth."""
+    spec = configuration.spec
+    resources = spec.linux.resources
+    notes = [f"limits are not held by a control group: {error.what}"]
+    for unit, limit, name, worth in (
+        (resources and resources.memory, "limit", "AS", "address space of each process"),
+        (resources and resources.pids, "limit", "NPROC", "processes of the same user here"),
+    ):
+        value = getattr(unit, limit, None) if unit else None
+        if value is not None and value > 0:
+            spec.process.rlimits += (ResourceLimit(f"RLIMIT_{name}", value, value),)
+            notes.append(f"RLIMIT_{name} {value} stands in for one of them: it counts the {worth}")
+    notes.append("every other limit is not real")
+    spec.linux.resources = None
+    return tuple(notes)
 
 
 UNIFIED = "unified"

@@ -7,7 +7,7 @@ import stat
 
 from kokon.compile.inputs import Source
 from kokon.compile.mounts import is_bind
-from kokon.config import resources
+from kokon.config import devices, resources
 from kokon.config.confinement import UNCONFINED, SecurityOptions
 from kokon.errors import HostError, OptionError
 from kokon.kernel.filesystems import MountTable
@@ -59,7 +59,7 @@ def device_numbers(options: Options) -> dict[str, tuple[str, int, int]]:
     :raises OptionError: it is not there, or is no device.
     """
     numbers = {}
-    named = [(entry.partition(":")[0], f"--device {entry}") for entry in options.devices]
+    named = [(devices.split(entry)[0], f"--device {entry}") for entry in options.devices]
     named += [(path, f"device {path}") for path in resources.device_paths(options)]
     for path, words in named:
         try:

@@ -54,12 +54,12 @@ def own_place(patch: pytest.MonkeyPatch, path: Path) -> Iterator[Path]:
     patch.setattr(paths, "state", lambda: str(state))
     patch.setenv("KOKON_STORE", str(store))
     patch.setattr(owner, "_current", None)
+    patch.setattr(owner, "_made", {})
     patch.setattr(mappings, "_free", [])
     patch.setattr(sweep, "_swept", os.getpid())
     yield path
     if owner._current is not None:
         owner._current.release()
-        os.close(owner._current.fd)
 
 
 def groups_of(*tokens: str) -> list[str]:
@@ -135,4 +135,3 @@ class Before:
             left += claims
         left += set(files_below(self.place / "state/owners")) - set(self.owners)
         return left
-

@@ -7,11 +7,12 @@ in a forked process under a filter that answers one system call with an error (s
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from errno import (
-    EACCES,
     EAGAIN,
     EBADF,
     EDQUOT,
@@ -30,9 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leftovers import Before, busybox_root, own_place, skip_without_namespaces
+from leftovers import (
+    Before,
+    busybox_root,
+    files_below,
+    own_place,
+    skip_without_namespaces,
+)
 
 import kokon
+from kokon import paths
 from kokon.config.options import Options
 from kokon.engine import owner, run
 from kokon.kernel import facts
@@ -40,6 +48,7 @@ from kokon.plan import ops
 from kokon.plan.explain import sentence
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
+from kokon.runtime import program
 
 pytestmark = pytest.mark.kernel
 
@@ -82,6 +91,7 @@ def case(kind: type[Op], *fields: object, error: int, call: str, remedy: str = "
 
 
 ROOT, DEV = "slot of the root", "slot of /dev"
+ORDINARY = 54321
 NOBODY = 4_000_000_000
 AT_FDCWD = 2**32 - 100  # as the filter sees it: 32 bits
 
@@ -218,8 +228,6 @@ def statement(code: int, yes: int, no: int, value: int) -> bytes:
 
 def refuse(filter: tuple[Any, ...], error: int) -> None:
     """Puts a filter over this process: one call, with one argument perhaps, gets an error."""
-    import ctypes
-
     load, equal, answer = 0x20, 0x15, 0x06
     name, *argument = filter
     program = [statement(load, 0, 0, 0)]
@@ -242,17 +250,27 @@ def refuse(filter: tuple[Any, ...], error: int) -> None:
 
 def in_filtered_process(work: Callable[[], str], filter: tuple[Any, ...], error: int) -> str:
     """What ``work`` returns in a forked process under a filter."""
+
+    def filtered() -> str:
+        # The set-uid newuidmap would not work under no_new_privs.
+        host = facts.read()
+        host.subordinate_uids = host.subordinate_gids = ()
+        facts.read = lambda: host
+        refuse(filter, error)
+        answer = work()
+        owner.current().release()
+        return answer
+
+    return in_child(filtered)
+
+
+def in_child(work: Callable[[], str]) -> str:
+    """What ``work`` returns, or raises, in a forked process."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            # The set-uid newuidmap would not work under no_new_privs.
-            host = facts.read()
-            host.subordinate_uids = host.subordinate_gids = ()
-            facts.read = lambda: host
-            refuse(filter, error)
             answer = work()
-            owner.current().release()
         except BaseException as problem:
             answer = f"{type(problem).__name__}: {problem}"
         os.write(write, answer.encode())
@@ -262,6 +280,30 @@ def in_filtered_process(work: Callable[[], str], filter: tuple[Any, ...], error:
         answer = pipe.read()
     assert os.waitpid(child, 0)[1] == 0
     return answer
+
+
+def as_ordinary_user(work: Callable[[], str]) -> str:
+    """What ``work`` returns in a forked process without root, with directories of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o700)
+        if os.geteuid() == 0:
+            os.chown(directory, ORDINARY, ORDINARY)
+
+        def become() -> str:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(ORDINARY, ORDINARY, ORDINARY)
+                os.setresuid(ORDINARY, ORDINARY, ORDINARY)
+                # Else /proc/self is root's, as after a start of a set-uid program.
+                ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(paths, "state", lambda: f"{directory}/state")
+                patch.setenv("KOKON_STORE", f"{directory}/store")
+                answer = work()
+                owner.current().release()
+            return answer
+
+        return in_child(become)
 
 
 def name_of(case: Case) -> str:
@@ -318,7 +360,7 @@ def test_a_user_namespace_that_is_gone(place: Path) -> None:
     op = ops.UserNamespace(90, why="the test")
     before = Before(place)
     error, _ = error_of(options, lambda plan: Plan((op, *plan.ops), plan.inherited), False)
-    assert str(error).endswith("open the container's user namespace: open: No such file or directory")
+    assert str(error).endswith("user namespace: open: No such file or directory")
     assert error.step == 1
     assert before.left() == []
 
@@ -357,3 +399,59 @@ def test_a_program_that_cannot_run(
     assert str(caught.value).startswith(words)
     assert caught.value.exit_status == status
     assert before.left() == []
+
+
+@pytest.mark.parametrize("which", ["newuidmap", "newgidmap"])
+def test_a_helper_that_refuses_the_ids(which: str, tmp_path: Path) -> None:
+    skip_without_namespaces()
+    helper = Path(tempfile.mkdtemp()) / which
+    helper.parent.chmod(0o755)
+    helper.write_text("#!/bin/sh\necho 'uid range [1-65536) not allowed' >&2\nexit 1\n")
+    helper.chmod(0o755)
+    good = "/bin/true"
+
+    def work() -> str:
+        host = facts.read()
+        host.subordinate_uids = host.subordinate_gids = ((100000, 65536),)
+        host.newuidmap = str(helper) if which == "newuidmap" else good
+        host.newgidmap = str(helper)
+        facts.read = lambda: host
+        before = Before(Path(paths.state()).parent)
+        with pytest.raises(kokon.HostError) as caught:
+            kokon.run(["true"], root="@host")
+        assert before.left() == []
+        return str(caught.value)
+
+    text = as_ordinary_user(work)
+    assert text.startswith(f"{which} refused to map the ids: uid range [1-65536) not allowed; see")
+    assert "/etc/subuid" in text
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["streams", "terminal"])
+def test_a_plan_that_init_cannot_read(
+    place: Path, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(busybox_root(place / "root"), ("/bin/true",), {})
+    before = Before(place)
+    encode = run.wire.encode
+    monkeypatch.setattr(run.wire, "encode", lambda plan: encode(plan)[:-8] + b"\0" * 7 + b"x")
+    error, _ = error_of(options, lambda plan: plan, terminal)
+    assert type(error) is kokon.HostError
+    assert str(error).startswith("init cannot read its plan: Invalid argument; this is a mistake")
+    assert before.left() == []
+
+
+def test_an_init_that_is_missing_or_another(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_sealed", {})
+    root = busybox_root(place / "root")
+    other = place / "init"
+    monkeypatch.setattr(program, "INIT_PROGRAM", str(other))
+    with pytest.raises(kokon.HostError, match=f"init cannot be read from {other}: No such file.*;"):
+        kokon.run(["true"], root=root)
+    other.write_bytes(Path(paths.INIT_PROGRAM).read_bytes() + b"\0")
+    with pytest.raises(kokon.HostError, match="is not the init that was built with this kokon; in"):
+        kokon.run(["true"], root=root)
+    assert files_below(place / "store/writes") == []
+    other.write_bytes(Path(paths.INIT_PROGRAM).read_bytes())
+    assert kokon.run(["true"], root=root).returncode == 0
+    os.close(program.descriptor())

@@ -344,25 +344,30 @@ class Manager:
         return list({group.path: group for group in self.groups.values()}.values())
 
 
-def remove_stale(layout: CgroupLayout, alive: Callable[[str], bool]) -> list[str]:
+def remove_stale(
+    layout: CgroupLayout, alive: Callable[[str], bool], *, kill: bool = False
+) -> list[str]:
     """Remove the groups that a killed kokon left; the directories that are gone.
 
-    Only groups without processes: one that has some belongs to somebody.
+    Only groups without processes: one that has some belongs to somebody.  With ``kill`` they
+    belong to nobody, and are ended.
 
     :param alive: whether the container with this id may still want its groups; it must say so
         from before they are made.
+    :raises RetryError: a process does not die.
     """
-    from kokon.cgroup.v2 import GUARD, upwards
+    from kokon.cgroup.v1 import GroupV1
+    from kokon.cgroup.v2 import GUARD, GroupV2, upwards
 
-    places = []
+    places: list[tuple[str, type[Group]]] = []
     for hierarchy in layout.hierarchies:
         if hierarchy.version == 2:
             for directory in upwards(hierarchy):
-                places += [directory, f"{directory}/{GUARD}"]
+                places += [(directory, GroupV2), (f"{directory}/{GUARD}", GroupV2)]
         else:
-            places.append(hierarchy.directory() or "")
+            places.append((hierarchy.directory() or "", GroupV1))
     removed = []
-    for place in places:
+    for place, kind in places:
         try:
             names = os.listdir(place)
         except OSError:
@@ -370,8 +375,13 @@ def remove_stale(layout: CgroupLayout, alive: Callable[[str], bool]) -> list[str
         for name in names:
             path = f"{place}/{name}"
             ours = name.startswith(PREFIX) and not name.endswith(".scope")
-            if ours and not alive(name[len(PREFIX) :]) and remove_empty(path):
-                removed.append(path)
+            if not ours or alive(name[len(PREFIX) :]):
+                continue
+            if kill:
+                kind(path).remove()
+            elif not remove_empty(path):
+                continue
+            removed.append(path)
     return removed
 
 

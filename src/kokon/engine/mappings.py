@@ -93,18 +93,15 @@ def _private_range(host: HostFacts) -> Mappings:
 
 
 def _claim() -> int:
-    """Claims a range by a file made with O_EXCL, which holds our token."""
+    """Claims a range by a link that holds our token: made in one step, and only once."""
     directory = owner.private_directory(paths.state() + "/ids")
     us = owner.current()
     for first in idmap.private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            fd = os.open(f"{directory}/{first}", flags, 0o600)
+            os.symlink(us.token, f"{directory}/{first}")
         except FileExistsError:
             continue
         us.files.append(f"{directory}/{first}")
-        os.write(fd, us.token.encode())
-        os.close(fd)
         return first
     raise RetryError(
         "every private range of ids is in use",
@@ -120,11 +117,11 @@ def release_claims(tokens: set[str]) -> None:
     except FileNotFoundError:
         return
     for name in claims:
-        if _read(f"{directory}/{name}") in tokens:
-            try:
+        try:
+            if os.readlink(f"{directory}/{name}") in tokens:
                 os.unlink(f"{directory}/{name}")
-            except FileNotFoundError:
-                pass
+        except FileNotFoundError:
+            pass
 
 
 def _read(path: str) -> str:

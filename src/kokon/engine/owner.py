@@ -12,11 +12,11 @@ import stat
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from kokon import paths
-from kokon.errors import HostError
+from kokon.errors import HostError, KokonError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 
 class Owner:
@@ -57,7 +57,7 @@ class Owner:
 
     def release(self) -> None:
         """Removes the token; nothing with its name is left by then."""
-        if os.getpid() != self.pid:
+        if os.getpid() != self.pid or self.fd < 0:
             return
         for path in (*self.files, self.path):
             try:
@@ -65,9 +65,12 @@ class Owner:
             except OSError:
                 pass
         self.files.clear()
+        os.close(self.fd)
+        self.fd = -1
 
 
 _current: Owner | None = None
+_made: dict[int, Owner] = {}
 
 
 def current() -> Owner:
@@ -76,8 +79,14 @@ def current() -> Owner:
     if _current is None or _current.pid != os.getpid():
         import atexit
 
-        _current = Owner()
-        atexit.register(_current.release)
+        made = Owner()
+        # One step for threads that come here at once: the first one's stays.
+        _current = _made.setdefault(made.pid, made)
+        if _current is not made:
+            made.release()
+            return _made[made.pid]
+        atexit.register(made.release)
+        return made
     return _current
 
 
@@ -114,8 +123,11 @@ def private_directory(path: str) -> str:
     return path
 
 
-def dead(directory: str) -> Iterator[str]:
-    """Tokens whose process is gone; each one's file is removed when the caller is done with it."""
+def bury(directory: str, remove: Callable[[str], object]) -> None:
+    """Calls ``remove`` with each token whose process is gone.
+
+    The token goes when that is done; where it fails the next sweep finds the token again.
+    """
     try:
         tokens = os.listdir(directory)
     except FileNotFoundError:
@@ -130,9 +142,9 @@ def dead(directory: str) -> Iterator[str]:
             continue
         try:
             flock(fd, LOCK_EX | LOCK_NB)
-            yield token
+            remove(token)
             os.unlink(path)
-        except (BlockingIOError, FileNotFoundError):
+        except (OSError, KokonError):
             pass
         finally:
             os.close(fd)

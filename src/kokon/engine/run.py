@@ -93,10 +93,10 @@ class Prepared:
     def _clone3_is_refused(self, report: Report | None) -> bool:
         """Whether to try again with clone: filters around us answer ENOSYS to clone3, because they
         cannot look into its arguments.  Into a v2 cgroup only clone3 can clone."""
-        clone = self.plan.ops[report.op] if report else None
-        if not isinstance(clone, Clone) or clone.legacy or clone.cgroup >= 0:
+        if report is None or report.error != ENOSYS:
             return False
-        if not report or report.error != ENOSYS:
+        clone = self.plan.ops[report.op]
+        if not isinstance(clone, Clone) or clone.legacy or clone.cgroup >= 0:
             return False
         clone.legacy = 1
         return True

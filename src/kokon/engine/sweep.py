@@ -20,18 +20,17 @@ def once() -> None:
 
 def sweep() -> None:
     """Removes the cgroups, writes and claims of owners that are gone."""
-    directory = paths.state() + "/owners"
-    for token in owner.dead(directory):
-        _remove_cgroups(token)
-        _remove_writes(token)
-        mappings.release_claims({token})
+    owner.bury(paths.state() + "/owners", _remove)
 
 
-def _remove_cgroups(token: str) -> None:
+def _remove(token: str) -> None:
     from kokon.cgroup.manager import remove_stale
     from kokon.kernel import cgroups
 
-    remove_stale(cgroups.read(), lambda name: name.partition("-")[0] != token)
+    # A container that is still about to die with its caller is ended here.
+    remove_stale(cgroups.read(), lambda name: name.partition("-")[0] != token, kill=True)
+    _remove_writes(token)
+    mappings.release_claims({token})
 
 
 def _remove_writes(token: str) -> None:

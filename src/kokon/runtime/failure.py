@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 def failure(plan: Plan, report: Report, host: HostFacts, asked: Mapping[str, str]) -> KokonError:
     """What a failed report means: the step in the words of explain, the call, what to do."""
     if report.op >= len(plan.ops) or not plan.ops:
-        return HostError("init cannot read its plan", errno=report.error)
+        return HostError(
+            "init cannot read its plan",
+            errno=report.error,
+            remedy="this is a mistake in kokon: report it with the command",
+        )
     op = plan.ops[report.op]
     if isinstance(op, ops.Execute):
         return command_error(op, report, host)

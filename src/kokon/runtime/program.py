@@ -11,7 +11,7 @@ _MFD_EXEC = 0x10  # Linux 6.3; with vm.memfd_noexec=1 an unflagged memfd cannot 
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE (fcntl(2))
 _F_ADD_SEALS = 1033
 
-_descriptor = -1
+_sealed: dict[str, int] = {}
 
 
 def descriptor() -> int:
@@ -19,10 +19,14 @@ def descriptor() -> int:
 
     :raises HostError: the program is missing, or is not the one that belongs to this kokon.
     """
-    global _descriptor
-    if _descriptor < 0:
-        _descriptor = _seal(_read())
-    return _descriptor
+    fd = _sealed.get(INIT_PROGRAM)
+    if fd is None:
+        made = _seal(_read())
+        # One step for threads that come here at once: the first one's stays.
+        fd = _sealed.setdefault(INIT_PROGRAM, made)
+        if fd != made:
+            os.close(made)
+    return fd
 
 
 def _read() -> bytes:

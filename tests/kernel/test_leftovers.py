@@ -1,0 +1,220 @@
+"""What is left: nothing after many runs, nothing after twenty at once, and what a SIGKILL leaves
+the next command removes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from leftovers import (
+    Before,
+    busybox_root,
+    descriptors,
+    files_below,
+    groups_of,
+    own_place,
+    skip_without_namespaces,
+)
+
+import kokon
+from kokon.engine import mappings, owner, sweep
+from kokon.kernel import cgroups, facts
+from kokon.runtime import program
+
+pytestmark = pytest.mark.kernel
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    skip_without_namespaces()
+    yield from own_place(monkeypatch, tmp_path)
+
+
+def limits() -> dict[str, Any]:
+    """Limits where this machine lets us set them: their control groups have to go away too."""
+    if facts.read().is_root and (cgroups.read().of("pids") or cgroups.read().unified):
+        return {"pids": 64}
+    return {}
+
+
+def memory() -> int:
+    """Our resident memory in KiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def many_runs(place: Path, count: int) -> None:
+    root = busybox_root(place / "root")
+    settings = limits()
+    for _ in range(20):
+        kokon.run(["true"], root=root, capture_output=True, **settings)
+    before, used = Before(place), memory()
+    for number in range(count):
+        result = kokon.run(["echo", str(number)], root=root, capture_output=True, **settings)
+        assert (result.returncode, result.stdout) == (0, b"%d\n" % number)
+    assert before.left() == []
+    assert memory() - used < 1024
+
+
+def test_two_hundred_runs_leave_nothing(place: Path) -> None:
+    many_runs(place, 200)
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_leave_nothing(place: Path) -> None:
+    many_runs(place, 1000)
+
+
+def test_failing_runs_leave_nothing(place: Path) -> None:
+    root = busybox_root(place / "root")
+    before = Before(place)
+    for wrong in (
+        {"args": ["no-such"]}, {"root": "/no/such"}, {"user": "nobody-here"},
+        {"memory": "1"}, {"volumes": ["/no/such:/x"]}, {"cap_add": ["NET_BINDS"]},
+        {"hostname": "h" * 70}, {"sysctls": ["kernel.panic=1"]}, {"user": "4000000000"},
+    ):  # fmt: skip
+        with pytest.raises(kokon.KokonError):
+            kokon.run(**{"args": ["true"], "root": root, **limits(), **wrong})
+        assert before.left() == [], wrong
+
+
+def test_twenty_starts_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a fresh process: what is made once is made by all of them at the same time.
+    monkeypatch.setattr(program, "_sealed", {})
+    root, settings = busybox_root(place / "root"), limits()
+    results: list[tuple[int, bytes]] = []
+    barrier = threading.Barrier(20)
+    open_before = descriptors()
+
+    def start(number: int) -> None:
+        barrier.wait()
+        args = ["sh", "-c", f"echo {number}; exit {number}"]
+        result = kokon.run(args, root=root, capture_output=True, **settings)
+        results.append((result.returncode, result.stdout))
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [(number, b"%d\n" % number) for number in range(20)]
+    # One sealed init and one owner's lock, however many came first.
+    assert len(descriptors() - open_before) <= 2
+    assert groups_of(owner.current().token) == []
+    assert files_below(place / "store/writes") == []
+    assert len(os.listdir(place / "state/owners")) == 1
+    os.close(program.descriptor())
+
+
+def killed_in_the_middle(root: str, settings: dict[str, Any], wait: float) -> None:
+    """Forks a process that runs containers, and ends it with SIGKILL."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, b"\0")
+        while True:
+            kokon.run(["sleep", "0.005"], root=root, stdin=kokon.DEVNULL, **settings)
+    os.close(write)
+    os.read(read, 1)
+    os.close(read)
+    time.sleep(wait)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def reap_orphans(limit: float) -> bool:
+    """Waits until every process that came to us is gone; False when one lives on."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.002)
+        except ChildProcessError:
+            return True
+    return False
+
+
+def sigkill_rounds(place: Path, rounds: int) -> None:
+    root, settings = busybox_root(place / "root"), limits()
+    mine = owner.current()
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    chance = random.Random(3)
+    try:
+        for number in range(rounds):
+            killed_in_the_middle(root, settings, chance.uniform(0, 0.04))
+            dead = [token for token in os.listdir(place / "state/owners") if token != mine.token]
+            # The very next command may come before the kernel has ended the container.
+            sweep.sweep()
+            assert reap_orphans(5), f"round {number}: a container outlived its caller"
+            sweep.sweep()
+            assert os.listdir(place / "state/owners") == [mine.token], number
+            assert files_below(place / "store/writes") == [], number
+            assert os.listdir(mappings_directory(place)) == [], number
+            assert not dead or groups_of(*dead) == [], number
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def mappings_directory(place: Path) -> str:
+    directory = place / "state/ids"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return str(directory)
+
+
+def test_a_sigkill_in_the_middle_is_swept(place: Path) -> None:
+    sigkill_rounds(place, 30)
+
+
+@pytest.mark.slow
+def test_many_sigkills_in_the_middle_are_swept(place: Path) -> None:
+    sigkill_rounds(place, 300)
+
+
+def test_a_sweep_leaves_the_living_alone(place: Path) -> None:
+    """Another process's container runs while we sweep."""
+    root = busybox_root(place / "root")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        result = kokon.run(["sh", "-c", "echo up; sleep 0.3; ls /bin"], root=root, stdout=write)
+        if owner._current:
+            owner._current.release()
+        os._exit(result.returncode)
+    os.close(write)
+    with open(read) as pipe:
+        assert pipe.readline() == "up\n"
+        left = files_below(place / "state")
+        sweep.sweep()
+        assert files_below(place / "state") == left
+        assert "busybox" in pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_claim_without_an_owner_is_given_back(place: Path) -> None:
+    """A process that died between making the claim's file and writing its token."""
+    if not facts.read().is_root:
+        pytest.skip("only root claims ranges of ids")
+    mappings_directory(place)
+    first = mappings._claim()
+    assert os.listdir(place / "state/ids") == [str(first)]
+    mappings.release_claims({owner.current().token})
+    assert os.listdir(place / "state/ids") == []
+
+
+def test_a_store_is_closed_to_others(place: Path) -> None:
+    kokon.run(["true"], root=busybox_root(place / "root"))
+    for name in ("state/owners", "store", "store/writes"):
+        assert stat.S_IMODE(os.stat(place / name).st_mode) == 0o700

@@ -52,9 +52,9 @@ def find(
     """
     name = options.root
     if name.startswith("@"):
-        from kokon.storage import builtin
+        from kokon.engine import assemblies
 
-        return FoundRoot("", builtin.assemble(name, packages=options.packages))
+        return FoundRoot("", assemblies.assemble(name, packages=options.packages))
     if options.packages:
         raise OptionError("is for @python only", where="--packages", remedy="leave it out")
     if not name.startswith(("/", ".")):

@@ -9,7 +9,7 @@ from kokon.compile.assembly import Assembly
 from kokon.engine import owner
 from kokon.storage import builtin
 
-SEPARATOR = "\n\n"
+SEPARATOR = "\n--\n"
 LARGEST = 1 << 20
 
 

@@ -57,6 +57,8 @@ def test_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert Path(first.path, "file0").read_text() == "text"
         no_unpacking(monkeypatch)
         second = store.root_from_tarball(path)
+        assert (first.fresh, second.fresh) == (True, False)
+        second.fresh = True
         assert {n: getattr(first, n) for n in first.__slots__} == {
             n: getattr(second, n) for n in second.__slots__
         }

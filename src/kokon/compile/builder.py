@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kokon.errors import SpecError
 from kokon.kernel.constants import CLONE_NEWUSER, NAMESPACES
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from kokon.compile.inputs import Launch, RootFacts
     from kokon.kernel.facts import HostFacts
     from kokon.spec.runtime import Device, Spec
+
+MOST_SLOTS = 2048
+"""MAX_SLOTS of init/init.h."""
 
 
 class Builder:
@@ -55,7 +59,15 @@ class Builder:
         return self.privileged and self.user_namespace
 
     def slot(self) -> int:
-        """The number of a fresh slot."""
+        """The number of a fresh slot.
+
+        :raises SpecError: there are no more.
+        """
+        if self._slots == MOST_SLOTS:
+            raise SpecError(
+                f"there are more mounts and devices than fit a plan of {MOST_SLOTS} descriptors",
+                remedy="mount a directory that holds several",
+            )
         self._slots += 1
         return self._slots - 1
 

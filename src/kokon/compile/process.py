@@ -105,8 +105,12 @@ def label(plan: Builder) -> None:
 
 
 def place(plan: Builder) -> None:
-    """Limits while they may still be raised, and the working directory."""
+    """The working directory, and limits while they may still be raised."""
     process = plan.spec.process
+    umask = process.user.umask
+    plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
+    plan.add(WorkingDirectory(process.cwd, create=1, why="/process/cwd"))
+    # Last: a small limit of open files would be met by our own.
     for index, limit in enumerate(process.rlimits):
         name = limit.type.removeprefix("RLIMIT_").lower()
         if name not in RESOURCE_LIMITS:
@@ -119,9 +123,6 @@ def place(plan: Builder) -> None:
             RESOURCE_LIMITS[name], limit.soft, limit.hard, name,
             why=f"/process/rlimits/{index}",
         ))  # fmt: skip
-    umask = process.user.umask
-    plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
-    plan.add(WorkingDirectory(process.cwd, create=1, why="/process/cwd"))
 
 
 def execute(plan: Builder) -> None:

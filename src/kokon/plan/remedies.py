@@ -8,7 +8,9 @@ from errno import (
     EBUSY,
     EINVAL,
     ELOOP,
+    EMFILE,
     ENAMETOOLONG,
+    ENFILE,
     ENODEV,
     ENOENT,
     ENOMEM,
@@ -75,6 +77,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.ResourceLimit, EPERM): "a hard limit cannot be raised without CAP_SYS_RESOURCE:"
     " ask for less",
     (ops.ResourceLimit, EINVAL): "the soft limit is above the hard one",
+    (ops.WorkingDirectory, ELOOP): "the kernel's own links below /proc are not followed",
     (ops.WorkingDirectory, ENOTDIR): "a part of it is no directory",
     (ops.WorkingDirectory, EACCES): "the user may not enter it",
     (ops.WorkingDirectory, EROFS): "it is missing and the root is read-only: make it first",
@@ -87,6 +90,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.Capabilities, EPERM): "kokon itself does not have one of them",
     (ops.Ambient, EPERM): "an ambient capability has to be permitted and inheritable too",
     (ops.BoundingSet, EPERM): "kokon itself needs CAP_SETPCAP for it",
+    (ops.Reap, EAGAIN): "raise the limit of processes (--ulimit nproc, --pids-limit)",
     (ops.Seccomp, EINVAL): "this kernel does not know a part of the filter",
     (ops.Seccomp, EACCES): "a filter needs no-new-privileges or CAP_SYS_ADMIN",
     (ops.Keyring, 0): "raise /proc/sys/kernel/keys/maxkeys",
@@ -102,6 +106,8 @@ def remedy(op: Op, errno: int, host: HostFacts) -> str:
         return user_namespaces(host, errno)
     if errno == EPERM and host.restriction == "apparmor":
         return user_namespaces(host, errno)
+    if errno in (EMFILE, ENFILE):
+        return "raise the limit of open files (ulimit -n), or ask for fewer mounts"
     return _TABLE.get((type(op), errno)) or _TABLE.get((type(op), 0), "")
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHUNK = 1 << 16
+LONGEST = 1 << 30
+"""Milliseconds of one poll(2): a later deadline takes several."""
 
 
 class Collected:
@@ -59,11 +61,12 @@ def communicate(
         while True:
             wait = None
             if deadline is not None and result.ended == "exit":
-                wait = max(0.0, (deadline - monotonic()) * 1000)
+                wait = min(max(0.0, (deadline - monotonic()) * 1000), LONGEST)
             ready = dict(poller.poll(wait))
             if not ready:
-                result.ended = "timeout"
-                kill()
+                if wait != LONGEST:
+                    result.ended = "timeout"
+                    kill()
                 continue
             if sink in ready:
                 view = _feed(sink, view)

@@ -54,7 +54,7 @@ def script(
     inside.perform()
     parts = (
         _title(plan, spec, inside),
-        _outside(cgroups, asked, bool(inside.writes)),
+        _outside(cgroups, asked, inside),
         _enter(plan, inside),
     )
     return "\n".join(parts)
@@ -83,8 +83,8 @@ def _title(plan: Plan, spec: Spec, inside: shell_steps.Inside) -> str:
             ),
         ]
     lines += [
-        "# Needs util-linux (unshare, mount, pivot_root, setpriv, …), coreutils and iproute2.",
-        "# Ctrl-\\ ends it.",
+        "# Needs util-linux (unshare, mount, setpriv and others), coreutils and iproute2.",
+        "# Ctrl-C ends it.",
         "set -eu",
         "PATH=$PATH:/usr/sbin:/sbin",
     ]
@@ -93,8 +93,14 @@ def _title(plan: Plan, spec: Spec, inside: shell_steps.Inside) -> str:
     return "\n".join((*lines, ""))
 
 
-def _outside(cgroups: Sequence[ControlGroup], asked: Mapping[str, str], writes: bool) -> str:
+def _outside(
+    cgroups: Sequence[ControlGroup], asked: Mapping[str, str], inside: shell_steps.Inside
+) -> str:
     """The working directory and the control groups, and their end."""
+    unlock = []
+    if inside.user_namespace and inside.writes >= 0:
+        # Only root may enter the directory that overlayfs makes for itself.
+        unlock = ['    chmod -R u+rwx "$work/writes"']
     lines = [
         "# ---- outside: what is removed at the end ----",
         "",
@@ -107,15 +113,15 @@ def _outside(cgroups: Sequence[ControlGroup], asked: Mapping[str, str], writes: 
         "            sleep 0.1",
         "        done",
         "    done",
+        *unlock,
         '    rm -rf --one-file-system "$work"',
         "}",
         "trap 'clean_up \"$@\"' EXIT",
-        "trap 'exit 131' QUIT",
-        "trap 'exit 143' TERM",
+        "trap 'exit 130' INT TERM",
         "set --",
         'mkdir "$work/stage"',
     ]
-    if writes:
+    if inside.writes >= 0:
         lines += [
             "# What the program writes is kept here, over the root, and dropped at the end.",
             'mkdir -m 755 "$work/writes" "$work/writes/upper"',
@@ -140,10 +146,15 @@ def _enter(plan: Plan, inside: shell_steps.Inside) -> str:
         (
             "# ---- inside: the steps, by a shell that is already in the new namespaces ----",
             "",
+            "exec 4<&0",
             inside.heading(number),
+            "#   the first shell stays outside; its child is process 1 inside, and dies with it",
             f"unshare {' '.join(inside.unshare)} \\",
-            f"    sh -eu /dev/fd/3 3<<'{end}'",
+            "    sh -c 'setpriv --pdeathsig KILL sh -eu /dev/fd/3; exit $?' \\",
+            f"    <&4 4<&- 3<<'{end}' &",
             body + end,
+            "trap 'kill -KILL $!; exit 130' INT TERM",
+            "wait $!",
             "",
         )
     )

@@ -26,6 +26,8 @@ CLEARED = {
 }
 """mount(8)'s words for attributes that are taken away."""
 
+KERNEL = "/proc/sys/kernel"
+
 NOT_MAPPED = (
     "ids of mounts are not mapped, so files of the host belong to nobody inside: mount(8) of"
     " util-linux 2.39 could, with -o bind,X-mount.idmap=/proc/PID/ns/user, from outside of it"
@@ -69,14 +71,6 @@ def _id_map(inside: Inside, op: ops.IdMap) -> None:
     inside.say(f"unshare {inside.unshare[-1]} in step 1 does it")
 
 
-def _write_child(inside: Inside, op: ops.WriteChild) -> None:
-    inside.do(write(op.content, f"/proc/self/{op.file}"))
-
-
-def _join_cgroup(inside: Inside, op: ops.JoinCgroup) -> None:
-    inside.enter(inside.plan.inherited[op.tasks], "tasks")
-
-
 def _unshare(inside: Inside, op: ops.Unshare) -> None:
     if op.namespaces & constants.CLONE_NEWCGROUP:
         inside.start.append("unshare --cgroup")
@@ -101,7 +95,7 @@ def _filesystem(inside: Inside, op: ops.Filesystem) -> None:
     place = inside.place(op.slot, op.about)
     words = f"-o {quote(','.join(options))} " if options else ""
     inside.do(f"mkdir {place}")
-    inside.do(f"mount -t {op.type} {words}{op.type} {place}")
+    inside.do(f"mount -t {quote(op.type)} {words}{quote(op.type)} {place}")
     if read_only:
         # Given to the mount above it would make the file system read-only, not this mount of it.
         inside.do(f"mount -o remount,bind,ro {place}")
@@ -147,7 +141,7 @@ def _mount_attributes(inside: Inside, op: ops.MountAttributes) -> None:
         inside.inexact(NOT_MAPPED)
     place, mount = quote(inside.places[op.slot]), "mount"
     if inside.pivoted:
-        place, mount = "/", f"$tool ./{inside.tool('mount')}"
+        place, mount = "/", f"$tool ./{inside.tool('mount')} --no-mtab"
     if words and op.recursive:
         inside.do(f"attributes {','.join(words)} {place}")
     elif words:
@@ -190,7 +184,7 @@ def _pivot(inside: Inside, op: ops.Pivot) -> None:
     root = quote(f"../{inside.places[op.root]}")
     inside.do("cd tools")
     inside.do(f"pivot_root {root} {root}")
-    inside.do("$tool ./umount -l /")
+    inside.do("$tool ./umount --no-mtab --lazy /")
     inside.pivoted = True
 
 
@@ -240,11 +234,11 @@ def _node(inside: Inside, op: ops.Node) -> None:
 
 
 def _hostname(inside: Inside, op: ops.Hostname) -> None:
-    inside.do(write(op.name, "/proc/sys/kernel/hostname"))
-
-
-def _domainname(inside: Inside, op: ops.Domainname) -> None:
-    inside.do(write(op.name, "/proc/sys/kernel/domainname"))
+    if inside.user_namespace:
+        # The file is for the host's root alone; sethostname(2) is for the namespace's.
+        inside.do(f"hostname {quote(op.name)}")
+    else:
+        inside.do(write(op.name, f"{KERNEL}/hostname"))
 
 
 def _write_proc(inside: Inside, op: ops.WriteProc) -> None:
@@ -317,10 +311,6 @@ def _set(mask: int) -> str:
     return ",".join(("-all", *(f"+{name.lower()}" for name in capabilities.names(mask))))
 
 
-def _bounding_set(inside: Inside, op: ops.BoundingSet) -> None:
-    _right(inside, f"--bounding-set={_set(op.mask)}")
-
-
 def _groups(inside: Inside, op: ops.Groups) -> None:
     groups = unpack(f"<{len(op.groups) // 4}I", op.groups)
     _right(inside, f"--groups {','.join(map(str, groups))}" if groups else "--clear-groups")
@@ -338,10 +328,6 @@ def _user(inside: Inside, op: ops.User) -> None:
 def _capabilities(inside: Inside, op: ops.Capabilities) -> None:
     _right(inside, f"--inh-caps={_set(op.inheritable)}")
     inside.say("execve(2) gives root what the bounding set leaves, and others nothing")
-
-
-def _ambient(inside: Inside, op: ops.Ambient) -> None:
-    _right(inside, f"--ambient-caps={_set(op.mask)}")
 
 
 def _parent_death(inside: Inside, op: ops.ParentDeath) -> None:
@@ -366,11 +352,13 @@ def _execute(inside: Inside, op: ops.Execute) -> None:
         tools.append(f"prlimit {' '.join(inside.limits)}")
     tools.append(" \\\n        ".join(("setpriv", *inside.rights)))
     if inside.reaper:
-        tools.append("sh -c '\"$@\"; exit $?' sh")
+        # A shell whose directory has no path complains, unless it is told of one.
+        tools += ["env PWD=/proc/self/cwd", "sh -c '\"$@\"; exit $?' sh"]
     tools.append(f"env -i --default-signal --chdir={quote(inside.directory)}")
     for tool in tools:
         inside.tool(tool.split()[0])
-    words = [f"$tool ./{tool}" for tool in tools]
+    # bash would take a relative path after exec for one below the $PWD of before pivot_root.
+    words = [f"/proc/self/cwd/$tool ./{tools[0]}", *(f"$tool ./{tool}" for tool in tools[1:])]
     words += [quote(variable) for variable in op.environment if variable]
     words.append(" ".join(quote(word) for word in op.arguments if word is not None))
     inside.do("exec " + " \\\n    ".join(words))
@@ -381,9 +369,9 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.Open: _missing("systemd makes that group: systemd-run --user --scope could"),
     ops.IdMap: _id_map,
     ops.UserNamespace: _remark("it is needed for mounts with mapped ids only"),
-    ops.WriteChild: _write_child,
+    ops.WriteChild: lambda inside, op: inside.do(write(op.content, f"/proc/self/{op.file}")),
     ops.Release: _remark("this shell has not waited"),
-    ops.JoinCgroup: _join_cgroup,
+    ops.JoinCgroup: lambda inside, op: inside.enter(inside.plan.inherited[op.tasks], "tasks"),
     ops.Unshare: _unshare,
     ops.Propagation: _remark("unshare --propagation in step 1 has done it"),
     ops.Filesystem: _filesystem,
@@ -400,7 +388,7 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.File: _file,
     ops.Node: _node,
     ops.Hostname: _hostname,
-    ops.Domainname: _domainname,
+    ops.Domainname: lambda inside, op: inside.do(write(op.name, f"{KERNEL}/domainname")),
     ops.Loopback: lambda inside, op: inside.do("ip link set lo up"),
     ops.WriteProc: _write_proc,
     ops.Keyring: _missing("the program has the caller's session keyring (see keyctl session)"),
@@ -414,12 +402,12 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.ResourceLimit: _resource_limit,
     ops.Umask: _umask,
     ops.WorkingDirectory: _working_directory,
-    ops.BoundingSet: _bounding_set,
+    ops.BoundingSet: lambda inside, op: _right(inside, f"--bounding-set={_set(op.mask)}"),
     ops.Groups: _groups,
     ops.User: _user,
     ops.NoNewPrivileges: lambda inside, op: _right(inside, "--no-new-privs"),
     ops.Capabilities: _capabilities,
-    ops.Ambient: _ambient,
+    ops.Ambient: lambda inside, op: _right(inside, f"--ambient-caps={_set(op.mask)}"),
     ops.ParentDeath: _parent_death,
     ops.Seccomp: _missing("the program may make every system call that its rights allow"),
     ops.CloseDescriptors: _close_descriptors,

@@ -135,7 +135,7 @@ class Inside:
             if isinstance(op, ops.Clone):
                 # Its unshare is what starts this part; see shell.py.
                 if op.cgroup in range(len(self.plan.inherited)):
-                    self.lines.append(comment(f"{number}  … into its control group"))
+                    self.lines.append(comment(f"{number}  ... and its control group"))
                     self.enter(self.plan.inherited[op.cgroup], "cgroup.procs")
                 continue
             self.lines.append(self.heading(number))
@@ -152,6 +152,7 @@ class Inside:
         used = {need for name in self.functions for need in (name, *NEEDS.get(name, ()))}
         parts = [
             "umask 022",
+            'mount() { command mount --no-mtab "$@"; }  # the host is to note nothing in its /run',
             'mount -t tmpfs -o mode=755 stage "$work/stage"',
             'mount --make-unbindable "$work/stage"',
             'cd "$work/stage"',
@@ -233,7 +234,7 @@ def _namespaces(plan: Plan, clone: ops.Clone) -> list[str]:
                 for name, bit in constants.PROPAGATION.items()
                 if op.propagation & bit
             ]
-    return [*words, "--fork", "--kill-child"]
+    return words
 
 
 def _dropped_writes(plan: Plan) -> int:

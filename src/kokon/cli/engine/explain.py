@@ -73,13 +73,9 @@ def _printed(prepared: Prepared, format: str) -> str:
 
         return json.dumps(explain.steps(plan, asked), indent=2) + "\n"
     if format == "shell":
-        try:
-            from kokon.plan.shell import script
-        except ModuleNotFoundError:
-            raise OptionError(
-                "is not there yet", where="explain --format shell", remedy="give text or json"
-            ) from None
-        return script(plan, prepared.configuration.spec, asked)
+        from kokon.engine.script import shell_script
+
+        return shell_script(prepared)
     text = explain.text(plan, asked)
     return _emphasized(text) if emphasis(1) else text
 

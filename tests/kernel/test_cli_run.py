@@ -55,6 +55,13 @@ class Started:
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
+    def becomes(self, name: str) -> None:
+        """Waits until the first process has executed it."""
+        comm = Path(f"/proc/{self.first()}/comm")
+        end = time.monotonic() + PATIENCE
+        while comm.read_text() != name + "\n":
+            assert time.monotonic() < end
+
     def end(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
@@ -108,6 +115,7 @@ def test_a_signal_reaches_the_program(root: str, number: signal.Signals) -> None
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_that_process_1_does_not_handle_ends_it(root: str, number: signal.Signals) -> None:
     started = Started(root, "sh", "-c", "echo ready; exec sleep 1000")
+    started.becomes("sleep")
     started.process.send_signal(number)
     assert started.end() == (128 + number, "", "")
 

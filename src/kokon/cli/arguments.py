@@ -85,9 +85,10 @@ def _long(word: str, rest: list[str], values: dict[str, Any]) -> None:
     name, equals, value = word[2:].partition("=")
     option = next((option for option in TABLE if option.name == name), None)
     if option is None:
+        if name in ELSEWHERE:
+            raise OptionError(f"there is no option --{name}", remedy=ELSEWHERE[name])
         suggestion = near(f"--{name}", (f"--{option.name}" for option in TABLE))
-        remedy = ELSEWHERE.get(name, "see kokon run --help")
-        raise OptionError(f"there is no option --{name}{suggestion}", remedy=remedy)
+        raise OptionError(f"there is no option --{name}{suggestion}", remedy="see kokon run --help")
     if option.kind == "flag":
         if value not in ("", "true", "false"):
             raise OptionError(

@@ -40,10 +40,9 @@ def sentences(outcome: Outcome, asked: Mapping[str, str], timeout: str | None) -
             said.append(_memory(hit, outcome, asked))
         elif hit.limit == "pids":
             words = asked.get("/linux/resources/pids/limit", "")
-            times = "once" if hit.count == 1 else f"{hit.count} times"
             said.append(
                 f"the container's limit of {hit.amount} processes{_by(words)} was met: the kernel"
-                f" refused another one {times}"
+                f" refused it {hit.count} more"
             )
     return said
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from _signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGINT, getsignal, signal  # type: ignore[import-not-found]
 
+from kokon.cli import merged
 from kokon.cli.message import say
 from kokon.errors import KokonError, OptionError
 
@@ -31,7 +33,11 @@ def main(argv: list[str] | None = None) -> None:
     if os.path.basename(sys.argv[0]) == "kokon-runtime" and sys.argv[1:] != ["--version"]:
         say("the verbs of an OCI runtime are not there yet; use kokon run")
         os._exit(FAILED)
+    # A run makes little rubbish and a start many objects, which the collector would go through.
+    gc.disable()
+    modules = merged.use()
     status = command(sys.argv[1:] if argv is None else argv)
+    merged.renew(modules)
     if "atexit" in sys.modules:
         import atexit
 

@@ -55,8 +55,12 @@ class Builder:
 
     @property
     def maps_ids(self) -> bool:
-        """Whether mounts of host files have to map ids: root's files stay root's inside."""
-        return self.privileged and self.user_namespace
+        """Whether mounts of host files have to map ids: root's files stay root's inside.
+
+        Root of a container gives on the ids it has, and could not map those of its mounts
+        (mount_setattr(2): that needs rights over the file system's own user namespace).
+        """
+        return self.privileged and self.user_namespace and self.host.maps_all_ids
 
     def slot(self) -> int:
         """The number of a fresh slot.

@@ -57,7 +57,6 @@ def make(plan: Builder) -> None:
     if mount is None or mount.type != "tmpfs":
         return
     slot = plan.dev_slot = plan.slot()
-    why = "/linux/devices"
     # Stage 1 makes the tmpfs where it makes nodes; its owner is root of the container.
     put = plan.source if makes_nodes(plan) else plan.add
     owner = host_id(plan.spec.linux.uid_mappings, 0) if makes_nodes(plan) else 0
@@ -72,9 +71,10 @@ def make(plan: Builder) -> None:
         if any(m.destination == f"/dev/{name}" for m in plan.spec.mounts):
             put(Directory(slot, name, 0o755, why="/mounts"))
     for name, target in LINKS:
-        put(Link(slot, name, target, why=why))
+        put(Link(slot, name, target, why="/mounts"))
     for device in every(plan):
         name = device.path.removeprefix("/dev/")
+        why = "/mounts" if device in DEFAULT else "/linux/devices"
         if makes_nodes(plan):
             put(Node(
                 slot, name, KINDS[device.type] | device.file_mode,
@@ -105,7 +105,8 @@ def host_id(mappings: tuple[IdMapping, ...], inside: int) -> int:
 def attach_bound(plan: Builder) -> None:
     """Mounts of the host's nodes, on the /dev that is now in place."""
     for device, slot in plan.bound_devices:
+        why = "/mounts" if device in DEFAULT else "/linux/devices"
         plan.add(Attach(
             slot, plan.dev_slot, device.path.removeprefix("/dev/"), 0, about=device.source,
-            why="/linux/devices",
+            why=why,
         ))  # fmt: skip

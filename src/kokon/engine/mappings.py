@@ -76,9 +76,9 @@ _owner_of_free = 0
 def _private_range(host: HostFacts) -> Mappings:
     """A range that no other container and no line of subuid has."""
     if not host.maps_all_ids:
-        # Root of a container: the ids that it has itself are all there is.
-        size = min(idmap.RANGE, sum(entry[2] for entry in host.id_map))
-        same = (IdMapping(0, 0, size),)
+        # Root of a container: the ids that it has itself are all there is.  No line of a map may
+        # reach over two of the map around it.
+        same = tuple(IdMapping(inside, inside, size) for inside, _, size in host.id_map)
         return Mappings(same, same)
     global _owner_of_free
     if _owner_of_free != os.getpid():
@@ -94,7 +94,7 @@ def _private_range(host: HostFacts) -> Mappings:
 
 def _claim() -> int:
     """Claims a range by a link that holds our token: made in one step, and only once."""
-    directory = owner.private_directory(paths.state() + "/ids")
+    directory = owner.private_directory(owner.private_directory(paths.state()) + "/ids")
     us = owner.current()
     for first in idmap.private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
         try:

@@ -60,20 +60,20 @@ static void write_file(int base, const char *path, const char *text)
     CLOSE(fd);
 }
 
-/* Head, number (0 is none) and tail as one path, in one of a few static buffers. */
+/* Head, number (0 is none) and tail as one text; nothing is ever taken back. */
 static const char *joined(const char *head, unsigned long value, const char *tail)
 {
-    static char buffers[4][512];
-    static int next;
+    static char room[1 << 14];
+    static char *at = room;
     char digits[24] = "", *digit = digits + sizeof digits - 1;
     for (; value; value /= 10)
         *--digit = (char)('0' + value % 10);
-    char *at = buffers[next++ % 4], *result = at;
+    char *result = at;
     const char *parts[] = {head, digit, tail};
     for (int i = 0; i < 3; i++)
         for (const char *from = parts[i]; *from; from++)
             *at++ = *from;
-    *at = 0;
+    *at++ = 0;
     return result;
 }
 
@@ -251,9 +251,12 @@ static void confine(void)
     MUST(syscall3(__NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, &program));
 }
 
-/* An overlay above the root, whose writes go to DIRECTORY; its mounts are given by descriptor. */
+/* An overlay above the root. Its mounts are given by descriptor, once they are in our own mount
+ * namespace: on two directories that the pivot takes away. */
 static int overlay(void)
 {
+    MUST(syscall5(__NR_move_mount, ROOT, "", AT_FDCWD, "/sys", MOVE_MOUNT_F_EMPTY_PATH));
+    MUST(syscall5(__NR_move_mount, WRITES, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH));
     int upper = (int)MUST(syscall4(__NR_openat, WRITES, "upper", O_PATH | O_CLOEXEC, 0));
     int work = (int)MUST(syscall4(__NR_openat, WRITES, "work", O_PATH | O_CLOEXEC, 0));
     int context = (int)MUST(syscall2(__NR_fsopen, "overlay", FSOPEN_CLOEXEC));
@@ -270,6 +273,7 @@ static __attribute__((noreturn)) void container(const char *program, int go, int
 {
     char byte;
     struct mount_attr slave = {0, 0, MS_SLAVE, 0};
+    MUST(syscall5(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9, 0, 0, 0));
     MUST(syscall3(__NR_read, go, &byte, 1) - 1);
     for (int i = 0; i < groups; i++)
         MUST(syscall3(__NR_write, TASKS + i, "0", 1));
@@ -312,15 +316,20 @@ static void make_groups(char **parents, unsigned long name)
     }
 }
 
+/* A group is busy until the kernel has switched away from its last task. */
 static void remove_directory(const char *path)
 {
-    MUST(syscall3(__NR_unlinkat, AT_FDCWD, path, AT_REMOVEDIR));
+    long result;
+    while ((result = syscall3(__NR_unlinkat, AT_FDCWD, path, AT_REMOVEDIR)) == -EBUSY)
+        syscall0(__NR_sched_yield);
+    MUST(result);
 }
 
 static void remove_writes(const char *path)
 {
-    static const char *const inside[] = {"/upper", "/work/work", "/work/incompat/volatile",
-                                         "/work/incompat", "/work", ""};
+    static const char *const inside[] = {"/work/work/incompat/volatile", "/work/work/incompat",
+                                         "/work/work", "/work", "/upper", ""};
+    MUST(syscall3(__NR_unlinkat, AT_FDCWD, joined(path, 0, "/work/work/incompat/volatile/dirty"), 0));
     for (int i = 0; i < 6; i++)
         remove_directory(joined(path, 0, inside[i]));
 }

@@ -57,6 +57,7 @@ def python_class(row: Row) -> str:
         f"    CODE = {TABLE.index(row) + 1}",
         f'    PLACE = "{row.place}"',
         f"    WIRE = {wire!r}",
+        f"    SLOTS = {tuple(f.name for f in row.fields if f.kind == 'slot')!r}",
         f"    TEXT = {row.text!r}",
         f"    STEPS = {row.steps!r}",
         "",

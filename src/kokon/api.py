@@ -193,11 +193,10 @@ def _decoded(part: bytes | None, encoding: str | None, errors: str | None) -> st
 def _options(
     args: tuple[str, ...], root: str, env: Mapping[str, str] | None, values: dict[str, Any]
 ) -> Options:
-    from kokon.config.options import LISTS, TABLE, Options
+    from kokon.config.options import KNOWN, LISTS, Options
 
-    known = {option.python for option in TABLE}
     for name, value in values.items():
-        if name not in known:
+        if name not in KNOWN:
             raise TypeError(f"run() got an unexpected keyword argument {name!r}")
         if name in LISTS and isinstance(value, str):
             values[name] = (value,)

@@ -12,7 +12,7 @@ import pytest
 import kokon
 from kokon import paths
 from kokon.engine import mappings, owner, sweep
-from kokon.kernel import cgroups
+from kokon.kernel import cgroups, filesystems
 from kokon.runtime import program
 
 BUSYBOX = Path("/bin/busybox")
@@ -109,6 +109,7 @@ class Before:
     def __init__(self, place: Path) -> None:
         # What lives as long as the process, made by the first run.
         program.descriptor()
+        filesystems.mount_table()
         owner.current()
         self.place = place
         self.mounts = Path("/proc/self/mountinfo").read_text()

@@ -106,32 +106,34 @@ FLAGS = frozenset(option.python for option in TABLE if option.kind == "flag")
 LISTS = frozenset(option.python for option in TABLE if option.kind == "list")
 
 
+KNOWN = frozenset(option.python for option in TABLE)
+
+_DEFAULTS: dict[str, Any] = {
+    option.python: {"flag": False, "list": ()}.get(option.kind) for option in TABLE
+}
+
+
 class Options:
     """The options of one run, by their Python names; what was not given is None, () or False.
 
-    :ivar given: option to the words it was given as, for ``explain`` and errors
-        (``--memory 100M``).
+    :param values: what was given, by Python name.
     """
 
-    __slots__ = ("_values", "args", "root")
-
     def __init__(self, root: str, args: tuple[str, ...], values: Mapping[str, Any]) -> None:
+        given = {name: value for name, value in values.items() if value is not None}
+        self.__dict__.update(_DEFAULTS, **given)
         self.root = root
         self.args = args
-        self._values = dict(values)
+        self._given = given
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        value = self._values.get(name)
-        if value is None:
-            return False if name in FLAGS else () if name in LISTS else None
-        return value
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def words(self, name: str) -> str:
         """An option as a person wrote it: ``--memory 100M``."""
         option = next(option for option in TABLE if option.python == name)
-        value = self._values.get(name)
+        value = self._given.get(name)
         if option.kind == "flag" or value is None:
             return f"--{option.name}"
         if option.kind == "list":

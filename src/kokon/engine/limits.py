@@ -64,9 +64,12 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
     if resources is None:
         return placed
     from kokon.cgroup.manager import Manager
+    from kokon.kernel import cgroups
 
     manager = Manager.for_host(
-        host.cgroups, name=f"kokon-{owner.current().name()}", parent=options.cgroup_parent
+        cgroups.read_moved(host.cgroups),
+        name=f"kokon-{owner.current().name()}",
+        parent=options.cgroup_parent,
     )
     if manager.needs_pid(resources):
         _later(placed, manager, resources, configuration, undo)

@@ -8,9 +8,8 @@ import stat
 from kokon import paths
 from kokon.compile.inputs import RootFacts, Source
 from kokon.engine import owner, worker
-from kokon.engine import sources as sources_module
 from kokon.errors import HostError, OptionError, RootError
-from kokon.kernel.filesystems import UNFIT
+from kokon.kernel import filesystems
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,9 +167,9 @@ def _unfit(lower: str, upper: str, host: HostFacts, maps_ids: bool) -> str:
     # File systems on a block device can; those without one have to be looked at.
     if os.major(os.stat(upper).st_dev) and os.major(os.stat(lower).st_dev):
         return ""
-    table = sources_module.mount_table()
+    table = filesystems.mount_table()
     mount = table.of(upper)
-    if mount is not None and mount.filesystem.partition(".")[0] in UNFIT:
+    if mount is not None and mount.filesystem.partition(".")[0] in filesystems.UNFIT:
         return f"the store is on {mount.filesystem}"
     if host.is_root and not table.maps_ids(upper, host.kernel):
         return f"the file system of {upper} cannot map ids"

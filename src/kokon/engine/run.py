@@ -13,7 +13,7 @@ from kokon.config.container import namespaces as wanted_namespaces
 from kokon.engine import files, limits, mappings, roots, sources, sweep
 from kokon.engine.undo import Undo
 from kokon.errors import HostError, KokonError
-from kokon.kernel import facts
+from kokon.kernel import facts, filesystems
 from kokon.plan import check, wire
 from kokon.plan.ops import Clone
 from kokon.runtime.failure import failure
@@ -103,6 +103,7 @@ class Prepared:
 
     def refused(self, report: Report | None) -> KokonError:
         """The error that a failed report stands for."""
+        facts.forget()
         if report is None:
             return HostError(
                 "init was ended before it could report",
@@ -147,7 +148,7 @@ def _prepare(
     progress: Callable[[int, int], object] | None,
     undo: Undo,
 ) -> Prepared:
-    host = facts.read()
+    host = facts.current()
     kinds = wanted_namespaces(options, host, {})
     found = roots.find(options, host, progress)
     account = roots.account(found, options.user)
@@ -175,7 +176,7 @@ def _prepare(
             terminal=terminal,
         ),
     )
-    table = sources.mount_table() if maps and host.may_mount else None
+    table = filesystems.mount_table() if maps and host.may_mount else None
     known: dict[str, Source] = {}
     sources.describe_binds(configuration, host, table, known)
     mapping = maps.uids[0] if maps and host.is_root else None

@@ -10,20 +10,15 @@ from kokon.compile.mounts import is_bind
 from kokon.config import devices, resources
 from kokon.config.confinement import UNCONFINED, SecurityOptions
 from kokon.errors import HostError, OptionError
-from kokon.kernel.filesystems import MountTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.config.container import Configuration
     from kokon.config.options import Options
     from kokon.kernel.facts import HostFacts
+    from kokon.kernel.filesystems import MountTable
 
 LARGEST_FILE = 16 << 20
-
-
-def mount_table() -> MountTable:
-    """The mounts of this machine now."""
-    return MountTable()
 
 
 def describe_binds(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from time import monotonic
 
+from kokon.kernel import filesystems
 from kokon.kernel.cgroups import CgroupLayout
 
 TYPE_CHECKING = False
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 CAP_SYS_ADMIN = 21
 CAP_SETUID = 7
+
+KEPT = 10.0
+"""Seconds for which facts are kept: what an administrator changes is seen soon."""
 
 
 class HostFacts:
@@ -231,3 +236,31 @@ def read() -> HostFacts:
         swap=_text("/proc/swaps").count("\n") > 1,
         cgroups=cgroups.read(),
     )
+
+
+_kept: tuple[float, tuple[object, ...], HostFacts] | None = None
+
+
+def current() -> HostFacts:
+    """The facts of this machine, kept while we stay who and where we are, with the same mounts.
+
+    Our place in the cgroups may have changed since: see :func:`kokon.kernel.cgroups.read_moved`.
+    """
+    global _kept
+    key = (
+        os.getpid(), os.geteuid(), os.getegid(), os.readlink("/proc/self/ns/user"),
+        filesystems.mount_table(),
+    )  # fmt: skip
+    now = monotonic()
+    if _kept is not None and now < _kept[0] and key == _kept[1]:
+        return _kept[2]
+    host = read()
+    # That something is switched off is not kept: who is told so switches it on and tries again.
+    _kept = (now + KEPT, key, host) if host.user_namespaces and not host.restriction else None
+    return host
+
+
+def forget() -> None:
+    """Has the next :func:`current` read again: a step was refused that ought not to be."""
+    global _kept
+    _kept = None

@@ -27,34 +27,78 @@ RENAME_WHITEOUT (Documentation/filesystems/overlayfs.rst)."""
 
 
 class MountTable:
-    """The mounts of this process, to ask which one a path is on."""
+    """The mounts of a process, to ask which one a path is on.
 
-    __slots__ = ("_by_point", "_mounts")
+    :param text: ``/proc/self/mountinfo``.
+    """
 
-    def __init__(self) -> None:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            self._mounts = mountinfo.parse(file.read())
+    __slots__ = ("_by_point", "_mapping", "_mounts")
+
+    def __init__(self, text: str) -> None:
+        self._mounts = mountinfo.parse(text)
         # Of mounts on one point the last one is on top.
         self._by_point = {mount.mount_point: mount for mount in self._mounts}
+        self._mapping: dict[tuple[str, tuple[int, int]], bool] = {}
 
     def of(self, path: str) -> Mount | None:
         """The mount that a path (links resolved) is on."""
-        at = os.path.realpath(path)
-        while True:
-            if at in self._by_point:
-                return self._by_point[at]
+        return self._of(os.path.realpath(path))
+
+    def _of(self, at: str) -> Mount | None:
+        while at not in self._by_point:
             if at == "/":
                 return None
             at = os.path.dirname(at)
-
-    def below(self, path: str) -> tuple[Mount, ...]:
-        """The mounts below a path."""
-        prefix = os.path.realpath(path).rstrip("/") + "/"
-        return tuple(m for m in self._mounts if m.mount_point.startswith(prefix))
+        return self._by_point[at]
 
     def maps_ids(self, path: str, kernel: tuple[int, int]) -> bool:
         """Whether a recursive clone of the path could be an id-mapped mount."""
-        mount = self.of(path)
-        return mount is not None and all(
-            kernel >= MAPS_IDS.get(m.filesystem, (999, 0)) for m in (mount, *self.below(path))
-        )
+        real = os.path.realpath(path)
+        known = self._mapping.get((real, kernel))
+        if known is None:
+            mount, prefix = self._of(real), real.rstrip("/") + "/"
+            below = (m for m in self._mounts if m.mount_point.startswith(prefix))
+            known = self._mapping[real, kernel] = mount is not None and all(
+                kernel >= MAPS_IDS.get(m.filesystem, (999, 0)) for m in (mount, *below)
+            )
+        return known
+
+
+class _Watch:
+    """A mount table and the open file that tells when it is out of date."""
+
+    __slots__ = ("file", "key", "table")
+
+    def __init__(self, key: tuple[int, str]) -> None:
+        self.key = key
+        # The object closes it: once, whichever thread drops it last.
+        self.file = open("/proc/self/mountinfo", "rb", buffering=0)  # noqa: SIM115
+        self.table = MountTable(os.fsdecode(self.file.read()))
+
+    def is_over(self) -> bool:
+        """Whether something was mounted or unmounted since; said only once."""
+        import select
+
+        poller = select.poll()
+        poller.register(self.file, select.POLLPRI)
+        return bool(poller.poll(0))
+
+
+_watch: _Watch | None = None
+
+
+def mount_table() -> MountTable:
+    """The mounts of this process now; the same value while they are the same.
+
+    The file is kept open: poll(2) of mountinfo tells of changes (proc_pid_mounts(5)), for the
+    namespace that it was opened in.
+    """
+    global _watch
+    # A forked child shares the open file with its parent, and only one of them would be told.
+    key = os.getpid(), os.readlink("/proc/self/ns/mnt")
+    watch = _watch
+    if watch is None or watch.key != key or watch.is_over():
+        # The old file is closed first: a forked child's new one gets its number.
+        _watch = watch = None
+        _watch = watch = _Watch(key)
+    return watch.table

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from kokon.errors import KokonError
 from kokon.plan import ops
+from kokon.plan.op import Op
 from kokon.plan.plan import Plan
 
 MOUNTS = (
     ops.Attach, ops.AttachAnywhere, ops.CloneMount, ops.Filesystem, ops.Mask, ops.ReadOnly,
 )  # fmt: skip
+WRONG = ("host", "container")
+"""The place of ops that must not be inside, and of those that must not be outside."""
 LAST = (ops.Reap, ops.CloseDescriptors, ops.Execute)
 
 
@@ -28,7 +31,7 @@ def check(plan: Plan) -> None:
 
 def violations(plan: Plan) -> list[str]:
     """The invariants that a plan breaks, in words; none for a sound one."""
-    kinds = [type(op) for op in plan.ops]
+    kinds: list[type[Op]] = [type(op) for op in plan.ops]
     broken = []
     for kind in (ops.Clone, ops.Release, ops.Execute, ops.CloseDescriptors, ops.BoundingSet):
         if kinds.count(kind) != 1:
@@ -40,16 +43,14 @@ def violations(plan: Plan) -> list[str]:
         broken.append("something comes after Execute")
     if clone > release:
         broken.append("Release comes before Clone")
-    for number, op in enumerate(plan.ops):
-        place = "host" if number <= release else "container"
-        if op.PLACE not in (place, "either"):
-            broken.append(
-                f"step {number + 1}, {type(op).__name__}, is on the wrong side of Release"
-            )
+    for number, kind in enumerate(kinds):
+        wrong = WRONG[number <= release]
+        if kind.PLACE == wrong:
+            broken.append(f"step {number + 1}, {kind.__name__}, is on the wrong side of Release")
     return broken + _order(kinds) + _slots(plan)
 
 
-def _order(kinds: list[type]) -> list[str]:
+def _order(kinds: list[type[Op]]) -> list[str]:
     """Mounts before the pivot; rights only ever taken; the filter last."""
     broken = []
     if ops.Pivot in kinds:
@@ -79,8 +80,8 @@ def _slots(plan: Plan) -> list[str]:
     broken = []
     filled = set(range(len(plan.inherited)))
     for number, op in enumerate(plan.ops, 1):
-        for name, letter in op.WIRE:
-            value = getattr(op, name) if letter == "s" else -1
+        for name in op.SLOTS:
+            value = getattr(op, name)
             if value < 0:
                 continue
             if name == "slot" and isinstance(op, FILLERS):

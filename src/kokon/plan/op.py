@@ -15,6 +15,7 @@ class Op:
     CODE = 0
     PLACE = "either"
     WIRE: tuple[tuple[str, str], ...] = ()
+    SLOTS: tuple[str, ...] = ()
     TEXT = ""
     STEPS: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ class Clone(Op):
     CODE = 1
     PLACE = "host"
     WIRE = (("namespaces", "n"), ("cgroup", "s"), ("adopt", "n"), ("legacy", "n"))
+    SLOTS = ("cgroup",)
     TEXT = "clone the container's first process into {namespaces_words}"
     STEPS = ("pidfd_open", "pipe2", "clone3", "clone")
 
@@ -33,6 +34,7 @@ class AwaitParent(Op):
     CODE = 2
     PLACE = "host"
     WIRE = ()
+    SLOTS = ()
     TEXT = "wait until kokon has done its part outside"
     STEPS = ("write", "read")
 
@@ -47,6 +49,7 @@ class Open(Op):
     CODE = 3
     PLACE = "host"
     WIRE = (("slot", "s"), ("path", "t"))
+    SLOTS = ("slot",)
     TEXT = "open {about}"
     STEPS = ("openat",)
 
@@ -65,6 +68,7 @@ class Release(Op):
     CODE = 4
     PLACE = "host"
     WIRE = (("linger", "n"),)
+    SLOTS = ()
     TEXT = "let the container's first process go on"
     STEPS = ("unshare", "write", "read")
 
@@ -80,6 +84,7 @@ class IdMap(Op):
     CODE = 5
     PLACE = "host"
     WIRE = (("file", "t"), ("content", "t"))
+    SLOTS = ()
     TEXT = "write {file} of the user namespace: {content_words}"
     STEPS = ("open", "write")
 
@@ -97,6 +102,7 @@ class WriteChild(Op):
     CODE = 6
     PLACE = "host"
     WIRE = (("file", "t"), ("content", "t"))
+    SLOTS = ()
     TEXT = "set {about} to {content}"
     STEPS = ("open", "write")
 
@@ -114,6 +120,7 @@ class UserNamespace(Op):
     CODE = 7
     PLACE = "host"
     WIRE = (("slot", "s"),)
+    SLOTS = ("slot",)
     TEXT = "open the container's user namespace"
     STEPS = ("open",)
 
@@ -129,6 +136,7 @@ class JoinCgroup(Op):
     CODE = 8
     PLACE = "container"
     WIRE = (("tasks", "s"),)
+    SLOTS = ("tasks",)
     TEXT = "join the cgroup of controller {controller}"
     STEPS = ("write",)
 
@@ -145,6 +153,7 @@ class Unshare(Op):
     CODE = 9
     PLACE = "container"
     WIRE = (("namespaces", "n"),)
+    SLOTS = ()
     TEXT = "unshare {namespaces_words}"
     STEPS = ("unshare",)
 
@@ -161,6 +170,7 @@ class Propagation(Op):
     CODE = 10
     PLACE = "container"
     WIRE = (("propagation", "n"),)
+    SLOTS = ()
     TEXT = "make every mount {propagation_words}"
     STEPS = ("mount_setattr",)
 
@@ -176,6 +186,7 @@ class Filesystem(Op):
     CODE = 11
     PLACE = "either"
     WIRE = (("slot", "s"), ("type", "t"), ("options", "l"), ("attributes", "n"))
+    SLOTS = ("slot",)
     TEXT = "make a {type} file system for {about}{options_words}"
     STEPS = ("fsopen", "fsconfig", "fsconfig(create)", "fsmount")
 
@@ -204,6 +215,7 @@ class CloneMount(Op):
     CODE = 12
     PLACE = "either"
     WIRE = (("slot", "s"), ("base", "s"), ("path", "t"), ("recursive", "n"))
+    SLOTS = ("slot", "base")
     TEXT = "take the mount of {path}{recursive_words}"
     STEPS = ("open_tree",)
 
@@ -229,6 +241,7 @@ class MountAttributes(Op):
         ("recursive", "n"),
         ("user_namespace", "s"),
     )
+    SLOTS = ("slot", "user_namespace")
     TEXT = "set {attributes_words} on the mount for {about}"
     STEPS = ("mount_setattr",)
 
@@ -261,6 +274,7 @@ class AttachAnywhere(Op):
     CODE = 14
     PLACE = "container"
     WIRE = (("slot", "s"), ("path", "t"))
+    SLOTS = ("slot",)
     TEXT = "attach {about} out of the way, over the old {path}"
     STEPS = ("move_mount",)
 
@@ -287,6 +301,7 @@ class Attach(Op):
         ("resolve", "n"),
         ("open", "n"),
     )
+    SLOTS = ("slot", "root")
     TEXT = "mount {about} on {target}"
     STEPS = ("mkdirat", "openat", "openat2", "move_mount")
 
@@ -319,6 +334,7 @@ class CheckFilesystem(Op):
     CODE = 16
     PLACE = "container"
     WIRE = (("root", "s"), ("path", "t"), ("magic", "n"))
+    SLOTS = ("root",)
     TEXT = "see that {path} is a real {type}"
     STEPS = ("openat2", "fstatfs", "compare")
 
@@ -337,6 +353,7 @@ class Mask(Op):
     CODE = 17
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("templates", "s"))
+    SLOTS = ("root", "templates")
     TEXT = "hide {target}"
     STEPS = ("openat2", "fstat", "open_tree", "move_mount")
 
@@ -354,6 +371,7 @@ class ReadOnly(Op):
     CODE = 18
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"))
+    SLOTS = ("root",)
     TEXT = "make {target} read-only"
     STEPS = ("openat2", "open_tree", "mount_setattr", "move_mount")
 
@@ -370,6 +388,7 @@ class Pivot(Op):
     CODE = 19
     PLACE = "container"
     WIRE = (("root", "s"),)
+    SLOTS = ("root",)
     TEXT = "make it the root and let the old root go"
     STEPS = ("fchdir", "pivot_root", "umount2", "chdir")
 
@@ -385,6 +404,7 @@ class Directory(Op):
     CODE = 20
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("mode", "n"))
+    SLOTS = ("root",)
     TEXT = "make the directory {path}"
     STEPS = ("mkdirat", "openat", "fchmod")
 
@@ -402,6 +422,7 @@ class Link(Op):
     CODE = 21
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("target", "t"))
+    SLOTS = ("root",)
     TEXT = "make the link {path} to {target}"
     STEPS = ("mkdirat", "openat", "symlinkat")
 
@@ -419,6 +440,7 @@ class File(Op):
     CODE = 22
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("content", "d"), ("mode", "n"))
+    SLOTS = ("root",)
     TEXT = "write {path}"
     STEPS = ("mkdirat", "openat", "write", "fchmod")
 
@@ -446,6 +468,7 @@ class Node(Op):
         ("uid", "n"),
         ("gid", "n"),
     )
+    SLOTS = ("root",)
     TEXT = "make the device {path} ({device_words})"
     STEPS = ("mkdirat", "openat", "mknodat", "fchownat", "fchmodat")
 
@@ -468,6 +491,7 @@ class Hostname(Op):
     CODE = 24
     PLACE = "container"
     WIRE = (("name", "t"),)
+    SLOTS = ()
     TEXT = "set the host name {name}"
     STEPS = ("sethostname",)
 
@@ -483,6 +507,7 @@ class Domainname(Op):
     CODE = 25
     PLACE = "container"
     WIRE = (("name", "t"),)
+    SLOTS = ()
     TEXT = "set the NIS domain name {name}"
     STEPS = ("setdomainname",)
 
@@ -498,6 +523,7 @@ class Loopback(Op):
     CODE = 26
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "bring the loopback device up"
     STEPS = ("socket", "ioctl(SIOCGIFFLAGS)", "ioctl(SIOCSIFFLAGS)")
 
@@ -512,6 +538,7 @@ class WriteProc(Op):
     CODE = 27
     PLACE = "container"
     WIRE = (("proc", "s"), ("own", "n"), ("path", "t"), ("content", "t"))
+    SLOTS = ("proc",)
     TEXT = "set {about} to {content}"
     STEPS = ("openat2", "write")
 
@@ -533,6 +560,7 @@ class Keyring(Op):
     CODE = 28
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "take a new session keyring"
     STEPS = ("keyctl",)
 
@@ -547,6 +575,7 @@ class Terminal(Op):
     CODE = 29
     PLACE = "container"
     WIRE = (("root", "s"), ("slot", "s"), ("rows", "n"), ("columns", "n"))
+    SLOTS = ("root", "slot")
     TEXT = "open a terminal in the container's devpts"
     STEPS = ("openat2", "ioctl(TIOCSPTLCK)", "ioctl(TIOCGPTPEER)", "ioctl(TIOCSWINSZ)", "sendmsg")
 
@@ -565,6 +594,7 @@ class CloneDescriptor(Op):
     CODE = 30
     PLACE = "container"
     WIRE = (("slot", "s"), ("source", "s"))
+    SLOTS = ("slot", "source")
     TEXT = "take the mount of {about}"
     STEPS = ("open_tree",)
 
@@ -582,6 +612,7 @@ class StandardStreams(Op):
     CODE = 31
     PLACE = "container"
     WIRE = (("slot", "s"),)
+    SLOTS = ("slot",)
     TEXT = "use the terminal as standard input, output and error"
     STEPS = ("dup3", "ioctl(TIOCSCTTY)")
 
@@ -597,6 +628,7 @@ class Owner(Op):
     CODE = 32
     PLACE = "container"
     WIRE = (("slot", "s"), ("uid", "n"), ("gid", "n"))
+    SLOTS = ("slot",)
     TEXT = "give {about} to user {uid}, group {gid}"
     STEPS = ("fchown",)
 
@@ -615,6 +647,7 @@ class Session(Op):
     CODE = 33
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "start a new session"
     STEPS = ("setsid",)
 
@@ -629,6 +662,7 @@ class Signals(Op):
     CODE = 34
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "reset signal handlers and mask"
     STEPS = ("rt_sigaction", "rt_sigprocmask")
 
@@ -643,6 +677,7 @@ class ParentDeath(Op):
     CODE = 35
     PLACE = "container"
     WIRE = (("signal", "n"),)
+    SLOTS = ()
     TEXT = "die with the caller"
     STEPS = ("prctl", "poll")
 
@@ -658,6 +693,7 @@ class Dumpable(Op):
     CODE = 36
     PLACE = "either"
     WIRE = (("value", "n"),)
+    SLOTS = ()
     TEXT = "close this process to ptrace and /proc readers"
     STEPS = ("prctl",)
 
@@ -673,6 +709,7 @@ class ResourceLimit(Op):
     CODE = 37
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
+    SLOTS = ()
     TEXT = "limit {name} to {soft} (hard {hard})"
     STEPS = ("prlimit64",)
 
@@ -691,6 +728,7 @@ class Umask(Op):
     CODE = 38
     PLACE = "container"
     WIRE = (("mask", "n"),)
+    SLOTS = ()
     TEXT = "set the umask {mask:#o}"
     STEPS = ("umask",)
 
@@ -706,6 +744,7 @@ class WorkingDirectory(Op):
     CODE = 39
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
+    SLOTS = ()
     TEXT = "go to {path}"
     STEPS = ("mkdirat", "openat", "openat2", "fchdir", "getcwd")
 
@@ -722,6 +761,7 @@ class Groups(Op):
     CODE = 40
     PLACE = "container"
     WIRE = (("groups", "d"),)
+    SLOTS = ()
     TEXT = "set the supplementary groups: {groups_words}"
     STEPS = ("setgroups",)
 
@@ -737,6 +777,7 @@ class BoundingSet(Op):
     CODE = 41
     PLACE = "container"
     WIRE = (("mask", "n"),)
+    SLOTS = ()
     TEXT = "drop every capability from the bounding set but {mask_words}"
     STEPS = ("prctl",)
 
@@ -752,6 +793,7 @@ class User(Op):
     CODE = 42
     PLACE = "container"
     WIRE = (("uid", "n"), ("gid", "n"), ("keep", "n"))
+    SLOTS = ()
     TEXT = "become user {uid}, group {gid}"
     STEPS = ("prctl(PR_SET_KEEPCAPS)", "setresgid", "setresuid", "prctl(PR_CLEAR_KEEPCAPS)")
 
@@ -769,6 +811,7 @@ class Capabilities(Op):
     CODE = 43
     PLACE = "container"
     WIRE = (("effective", "n"), ("permitted", "n"), ("inheritable", "n"))
+    SLOTS = ()
     TEXT = "keep only the capabilities {permitted_words}"
     STEPS = ("capset",)
 
@@ -786,6 +829,7 @@ class Ambient(Op):
     CODE = 44
     PLACE = "container"
     WIRE = (("mask", "n"),)
+    SLOTS = ()
     TEXT = "set the ambient capabilities {mask_words}"
     STEPS = ("prctl(PR_CAP_AMBIENT_CLEAR_ALL)", "prctl(PR_CAP_AMBIENT_RAISE)")
 
@@ -801,6 +845,7 @@ class NoNewPrivileges(Op):
     CODE = 45
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "forbid new privileges by execve"
     STEPS = ("prctl",)
 
@@ -815,6 +860,7 @@ class Seccomp(Op):
     CODE = 46
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
+    SLOTS = ()
     TEXT = "load the system call filter ({program_words})"
     STEPS = ("seccomp",)
 
@@ -831,6 +877,7 @@ class CloseDescriptors(Op):
     CODE = 47
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "close every descriptor but 0, 1 and 2 at execve"
     STEPS = ("close_range",)
 
@@ -845,6 +892,7 @@ class Reap(Op):
     CODE = 48
     PLACE = "container"
     WIRE = ()
+    SLOTS = ()
     TEXT = "stay as process 1 that reaps and forwards signals; go on in its child"
     STEPS = ("rt_sigprocmask", "clone", "prctl")
 
@@ -859,6 +907,7 @@ class Execute(Op):
     CODE = 49
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
+    SLOTS = ()
     TEXT = "run {arguments_words}"
     STEPS = ("execve",)
 

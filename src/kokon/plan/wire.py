@@ -9,6 +9,7 @@ Everything is little-endian and offsets count from the start.  ``init/plan.c`` r
 
 from __future__ import annotations
 
+from _operator import attrgetter
 from struct import Struct, pack, unpack_from
 
 from .op import Op
@@ -24,7 +25,6 @@ VERSION = 1
 HEADER = Struct("<8I")
 OP_HEADER = Struct("<HHI")
 _WIDTH = {"s": 8, "n": 8, "t": 8, "d": 16, "l": 8}
-_MASK = 2**64 - 1
 
 
 class _Heap:
@@ -65,25 +65,57 @@ class _Heap:
         return offset
 
 
+class _Layout:
+    """How ops of one class are packed.
+
+    :ivar get: the fields of the wire, as attrgetter gives them.
+    :ivar moved: index and letter of each field whose value goes to the heap.
+    """
+
+    __slots__ = ("get", "moved", "pack", "size")
+
+    def __init__(self, kind: type[Op]) -> None:
+        # A second name makes attrgetter give a tuple also for a class with one field or none.
+        self.get = attrgetter(*(name for name, _ in kind.WIRE), "CODE", "CODE")
+        letters = "".join(letter for _, letter in kind.WIRE)
+        # Data become two values where they stand, and move those after them.
+        self.moved = [
+            (number + letters[:number].count("d"), letter)
+            for number, letter in enumerate(letters)
+            if letter in "tdl"
+        ]
+        fields = "".join({"s": "q", "d": "QQ"}.get(letter, "Q") for letter in letters)
+        whole = Struct("<HHI" + fields)
+        self.pack, self.size = whole.pack, whole.size
+
+
+_layouts: dict[type[Op], _Layout] = {}
+
+
+def _layout(kind: type[Op]) -> _Layout:
+    layout = _layouts.get(kind)
+    if layout is None:
+        layout = _layouts[kind] = _Layout(kind)
+    return layout
+
+
 def encode(plan: Plan) -> bytes:
     """The plan as init reads it.  Raises ValueError for a text with a NUL byte."""
-    sizes = [8 + sum(_WIDTH[letter] for _, letter in op.WIRE) for op in plan.ops]
+    layouts = [_layout(type(op)) for op in plan.ops]
     first = HEADER.size
-    heap = _Heap(first + sum(sizes))
+    heap = _Heap(first + sum([layout.size for layout in layouts]))
     parts = []
-    for op, size in zip(plan.ops, sizes, strict=True):
-        values: list[int] = []
-        for name, letter in op.WIRE:
-            value = getattr(op, name)
+    for op, layout in zip(plan.ops, layouts, strict=True):
+        *values, code, _ = layout.get(op)
+        for index, letter in layout.moved:
+            value = values[index]
             if letter == "t":
-                values.append(heap.text(value))
+                values[index] = heap.text(value)
             elif letter == "d":
-                values += (heap.data(value), len(value))
-            elif letter == "l":
-                values.append(heap.list(value))
+                values[index : index + 1] = heap.data(value), len(value)
             else:
-                values.append(value & _MASK)
-        parts.append(pack(f"<HHI{len(values)}Q", op.CODE, 0, size, *values))
+                values[index] = heap.list(value)
+        parts.append(layout.pack(code, 0, layout.size, *values))
     # init wants the last byte to be NUL, so that no text runs off the end.
     heap.bytes.append(0)
     size = heap.base + len(heap.bytes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -240,9 +241,20 @@ def test_explain_runs_nothing(root: str, tmp_path: Path) -> None:
 
 def test_explain_as_json(root: str) -> None:
     done = command("explain", "--format=json", "run", root, "touch", "/x")
-    steps = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
+    steps = printed["steps"]
+    assert printed["control_groups"] == []
     assert steps[-1]["op"] == "Execute"
     assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
+
+
+@needs_root
+@pytest.mark.kernel
+def test_explain_shows_what_the_limits_write(root: str) -> None:
+    done = command("explain", "run", "--memory", "30M", root, "true")
+    assert re.search(r"write 31457280 to memory\.\S+  \[--memory 30M\]", done.stdout)
+    groups = re.findall(r"the control group (\S+):", done.stdout)
+    assert groups and not any(os.path.exists(group) for group in groups)
 
 
 def test_a_pipe_that_is_closed_early_is_no_error(root: str) -> None:

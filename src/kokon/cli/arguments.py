@@ -68,6 +68,8 @@ def parse(words: list[str]) -> Arguments | None:
             f"{args[0]} comes after ROOT, where the program is",
             remedy=f"write options before {root}",
         )
+    if args and not args[0]:
+        raise OptionError("the name of the program is empty", remedy="name one after ROOT")
     if not args:
         args = ["python3" if root == "@python" else "sh"]
     return Arguments(Options(root, tuple(args), values), frozenset(values))

@@ -80,6 +80,7 @@ def test_help_is_asked_before_root_only() -> None:
         ([], "ROOT is missing; write for example"),
         (["-i"], "ROOT is missing"),
         ([""], "ROOT is missing"),
+        (["/r", ""], "the name of the program is empty"),
         (["--memroy", "5M", "/r"], "no option --memroy (did you mean --memory?)"),
         (["--zzzz"], "there is no option --zzzz; see kokon run --help"),
         (["--rm", "/r"], "no option --rm; leave it out"),

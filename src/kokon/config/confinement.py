@@ -5,6 +5,7 @@ from __future__ import annotations
 from kokon.config import sizes
 from kokon.errors import HostError, OptionError
 from kokon.kernel import capabilities
+from kokon.kernel.constants import RLIM_INFINITY
 from kokon.spec.runtime import Capabilities, ResourceLimit, Seccomp
 
 TYPE_CHECKING = False
@@ -126,5 +127,7 @@ def resource_limits(entries: tuple[str, ...]) -> tuple[ResourceLimit, ...]:
     limits = {}
     for entry in entries:
         name, soft, hard = sizes.ulimit(entry)
-        limits[name] = ResourceLimit(f"RLIMIT_{name.upper()}", soft, hard)
+        limits[name] = ResourceLimit(
+            f"RLIMIT_{name.upper()}", soft & RLIM_INFINITY, hard & RLIM_INFINITY
+        )
     return tuple(limits.values())

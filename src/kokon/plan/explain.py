@@ -118,6 +118,10 @@ def _capabilities(mask: int) -> str:
     return ", ".join(names(mask)) or "(none)"
 
 
+def _limit(value: int) -> str:
+    return "unlimited" if value == constants.RLIM_INFINITY else str(value)
+
+
 def _device(op: Any) -> str:
     kind = {constants.S_IFCHR: "c", constants.S_IFBLK: "b"}.get(op.mode & 0o170000, "p")
     major, minor = op.device >> 8 & 0xFFF, op.device & 0xFF | op.device >> 12 & ~0xFF
@@ -146,6 +150,10 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
         "groups_words": lambda op: (
             ", ".join(map(str, unpack(f"<{len(op.groups) // 4}I", op.groups))) or "(none)"
         )
+    },
+    ops.ResourceLimit: {
+        "soft_words": lambda op: _limit(op.soft),
+        "hard_words": lambda op: _limit(op.hard),
     },
     ops.BoundingSet: {"mask_words": lambda op: _capabilities(op.mask)},
     ops.Capabilities: {"permitted_words": lambda op: _capabilities(op.permitted)},

@@ -710,7 +710,7 @@ class ResourceLimit(Op):
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
     SLOTS = ()
-    TEXT = "limit {name} to {soft} (hard {hard})"
+    TEXT = "limit {name} to {soft_words} (hard {hard_words})"
     STEPS = ("prlimit64",)
 
     def __init__(self, resource: int, soft: int, hard: int, name: str, *, why: str) -> None:

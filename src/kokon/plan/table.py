@@ -199,7 +199,7 @@ TABLE = (
     Row("Dumpable", "either", "value:num=0",
         "close this process to ptrace and /proc readers", "prctl", "prctl(PR_SET_DUMPABLE)."),
     Row("ResourceLimit", "container", "resource:num soft:num hard:num name:words",
-        "limit {name} to {soft} (hard {hard})", "prlimit64", "prlimit(2)."),
+        "limit {name} to {soft_words} (hard {hard_words})", "prlimit64", "prlimit(2)."),
     Row("Umask", "container", "mask:num", "set the umask {mask:#o}", "umask", "umask(2)."),
     Row("WorkingDirectory", "container", "path:text create:num=0",
         "go to {path}",

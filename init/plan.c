@@ -2,11 +2,10 @@
  * the check is here so that a mistake there is an error and never a wild pointer (row E14). */
 #include "init.h"
 
-/* The heap begins after the ops, and each list after the one before it: nothing that has been
- * turned into a pointer is turned again, or overwritten by another op's list. */
+/* The heap begins after the ops, so that no list overwrites an op that was checked. */
 struct buffer {
     unsigned char *bytes;
-    uint64_t size, heap, lists;
+    uint64_t size, heap;
 };
 
 static int inside(const struct buffer *b, uint64_t offset, uint64_t size)
@@ -32,17 +31,16 @@ static int check_data(const struct buffer *b, uint64_t *field)
 }
 
 /* A count, then that many offsets (0 is a null pointer), then two nulls: the list may be walked
- * in pairs too. */
-static int check_list(struct buffer *b, uint64_t *field)
+ * in pairs too. A list over another meets its pointers, which are no offsets, and is refused. */
+static int check_list(const struct buffer *b, uint64_t *field)
 {
-    if (*field % 8 || *field < b->lists || !inside(b, *field, 24))
+    if (*field % 8 || !inside(b, *field, 24))
         return -EINVAL;
     uint64_t *list = (uint64_t *)(void *)(b->bytes + *field);
     uint64_t count = list[0];
     if (count > b->size / 8 || !inside(b, *field, (count + 3) * 8) || list[count + 1] ||
         list[count + 2])
         return -EINVAL;
-    b->lists = *field + (count + 3) * 8;
     for (uint64_t i = 1; i <= count; i++)
         if (list[i] && check_text(b, &list[i]))
             return -EINVAL;
@@ -50,7 +48,7 @@ static int check_list(struct buffer *b, uint64_t *field)
     return 0;
 }
 
-static int check_op(struct buffer *b, struct op *op)
+static int check_op(const struct buffer *b, struct op *op)
 {
     const char *kinds = op_kinds[op->code];
     uint64_t *field = (uint64_t *)(void *)(op + 1);
@@ -98,7 +96,7 @@ long check_plan(unsigned char *bytes, uint64_t size)
         plan->first != sizeof *plan)
         return -EINVAL;
     uint64_t end = end_of_ops(bytes, size), at = plan->first;
-    struct buffer b = {bytes, size, end, end};
+    struct buffer b = {bytes, size, end};
     for (uint32_t i = 0; i < plan->ops; i++) {
         struct op *op = (struct op *)(void *)(bytes + at);
         if (!end || check_op(&b, op))

@@ -230,6 +230,21 @@ def test_all_that_is_printed_comes_out(start: Any, root: Path) -> None:
     assert session.seen.split() == [str(number) for number in range(1, 30001)]
 
 
+def test_what_is_printed_last_comes_out(start: Any, root: Path) -> None:
+    """The program has ended before kokon looks again."""
+    session = start("run", root, "sh", "-c", "echo ready; sleep 0.2; seq 1 500")
+    session.until(r"ready\s")
+    pid = session.process.pid
+    program = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+    session.process.send_signal(signal.SIGSTOP)
+    end = time.monotonic() + PATIENCE
+    while "Z (zombie)" not in Path(f"/proc/{program}/status").read_text():
+        assert time.monotonic() < end
+    session.process.send_signal(signal.SIGCONT)
+    assert session.status() == 0
+    assert session.seen.split() == [str(number) for number in range(1, 501)]
+
+
 def test_a_program_that_does_not_read_holds_nobody(start: Any, root: Path) -> None:
     """More is typed than a terminal holds, while the program prints more than one holds."""
     session = start("run", root, "sh", "-c", "stty raw -echo; echo ready; seq 1 20000; echo end")

@@ -65,6 +65,13 @@ class RootFacts:
         self.maps_ids = maps_ids
         self.shifted = shifted
 
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal values while these live; ``sources`` are left out."""
+        return (
+            self.kind, self.path, self.lowers, self.upper, self.work, self.volatile,
+            self.maps_ids, self.shifted, id(self.assembly),
+        )  # fmt: skip
+
 
 class Launch:
     """How the runtime starts the program; none of it is part of an OCI configuration.
@@ -105,3 +112,10 @@ class Launch:
         self.map_by_parent = map_by_parent
         self.files = dict(files or {})
         self.terminal_size = terminal_size
+
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal values."""
+        return (
+            self.reaper, self.parent_death, self.tasks, self.cgroup_directory, self.late_cgroup,
+            self.map_by_parent, tuple(self.files.items()), self.terminal_size,
+        )  # fmt: skip

@@ -128,14 +128,18 @@ def place(plan: Builder) -> None:
 def execute(plan: Builder) -> None:
     """The last steps."""
     process = plan.spec.process
-    if not process.args:
-        raise SpecError("there is no program to run", where="/process/args")
     if plan.launch.reaper:
         plan.add(Reap(why="--init"))
     plan.add(CloseDescriptors(why="/process"))
-    plan.add(Execute(
-        candidates(process.args[0], process.env), process.args, process.env, why="/process/args",
-    ))  # fmt: skip
+    plan.add(execution(process.args, process.env))
+
+
+def execution(arguments: tuple[str, ...], environment: tuple[str, ...]) -> Execute:
+    """The last op of every plan."""
+    if not arguments:
+        raise SpecError("there is no program to run", where="/process/args")
+    found = candidates(arguments[0], environment)
+    return Execute(found, arguments, environment, why="/process/args")
 
 
 def candidates(program: str, environment: tuple[str, ...]) -> tuple[str, ...]:

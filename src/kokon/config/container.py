@@ -20,6 +20,7 @@ from kokon.spec.runtime import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from kokon.config.options import Options
     from kokon.kernel.facts import HostFacts
@@ -83,6 +84,15 @@ class Surroundings:
         self.masked = masked
         self.terminal = terminal
 
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal values; ``caller`` is left out."""
+        return (
+            self.uid, self.gid, self.groups, self.home, self.uid_mappings, self.gid_mappings,
+            tuple(self.devices.items()), self.seccomp, self.environment_files,
+            tuple(self.root_environment.items()), self.root_working_directory, self.masked,
+            self.terminal,
+        )  # fmt: skip
+
 
 class Configuration:
     """A spec, and JSON pointers of it to the options that set them (``--memory 100M``)."""
@@ -92,6 +102,20 @@ class Configuration:
     def __init__(self, spec: Spec, asked: dict[str, str]) -> None:
         self.spec = spec
         self.asked = asked
+
+    def running(self, args: tuple[str, ...]) -> Configuration:
+        """The same for another program; what both have in common is shared."""
+        spec = _with(self.spec, "process", _with(self.spec.process, "args", args))
+        return Configuration(spec, {**self.asked, "/process/args": " ".join(args)})
+
+
+def _with(value: Any, field: str, other: object) -> Any:
+    """A copy of a value with slots, one field of it replaced."""
+    copy = object.__new__(type(value))
+    for name in value.__slots__:
+        setattr(copy, name, getattr(value, name))
+    setattr(copy, field, other)
+    return copy
 
 
 def configure(options: Options, host: HostFacts, around: Surroundings) -> Configuration:

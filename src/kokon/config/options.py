@@ -130,6 +130,11 @@ class Options:
 
         def __getattr__(self, name: str) -> Any: ...
 
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal options, whatever their program is; a value may have no hash."""
+        # True and 1 are equal, but not the same thing to ask for.
+        return (self.root, *self._given.items(), *map(type, self._given.values()))
+
     def words(self, name: str) -> str:
         """An option as a person wrote it: ``--memory 100M``."""
         option = next(option for option in TABLE if option.python == name)

@@ -6,16 +6,16 @@ import os
 from errno import ENOSYS
 from time import monotonic
 
-from kokon.compile.container import compile_container
-from kokon.compile.inputs import Launch, RootFacts, Source
-from kokon.config.container import Configuration, Surroundings, configure, implied
+from kokon.compile.inputs import Launch, Source
+from kokon.config.container import Configuration, Surroundings, implied
 from kokon.config.container import namespaces as wanted_namespaces
-from kokon.engine import files, limits, mappings, roots, sources, sweep
+from kokon.engine import files, limits, mappings, plans, roots, sources, sweep
 from kokon.engine.undo import Undo
 from kokon.errors import HostError, KokonError
 from kokon.kernel import facts, filesystems
-from kokon.plan import check, wire
+from kokon.plan import wire
 from kokon.plan.ops import Clone
+from kokon.plan.plan import Plan
 from kokon.runtime.failure import failure
 from kokon.runtime.process import FirstProcess
 from kokon.runtime.spawn import occupy_standard_numbers, spawn
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from kokon.cgroup.usage import Hit, Usage
     from kokon.config.options import Options
     from kokon.kernel.facts import HostFacts
-    from kokon.plan.plan import Plan
     from kokon.runtime.process import Ended
     from kokon.runtime.spawn import Report, Spawned
 
@@ -98,7 +97,9 @@ class Prepared:
         clone = self.plan.ops[report.op]
         if not isinstance(clone, Clone) or clone.legacy or clone.cgroup >= 0:
             return False
-        clone.legacy = 1
+        again = Clone(clone.namespaces, clone.cgroup, clone.adopt, legacy=1, why=clone.why)
+        before, after = self.plan.ops[: report.op], self.plan.ops[report.op + 1 :]
+        self.plan = Plan((*before, again, *after), self.plan.inherited, self.plan.notes)
         return True
 
     def refused(self, report: Report | None) -> KokonError:
@@ -156,26 +157,24 @@ def _prepare(
     if "user" in kinds:
         maps = mappings.choose(host)
         undo.push(maps.release)
-    configuration = configure(
-        options,
-        host,
-        Surroundings(
-            uid=account.uid,
-            gid=account.gid,
-            groups=(*account.groups, *files.extra_groups(found, options)),
-            home=account.home,
-            caller=os.environ,
-            uid_mappings=maps.uids if maps else (),
-            gid_mappings=maps.gids if maps else (),
-            devices=sources.device_numbers(options),
-            seccomp=sources.seccomp_text(options),
-            environment_files=sources.environment_files(options),
-            root_environment=found.assembly.environment if found.assembly else None,
-            root_working_directory=account.home if found.assembly else "/",
-            masked=sources.masked_on_this_machine(),
-            terminal=terminal,
-        ),
+    around = Surroundings(
+        uid=account.uid,
+        gid=account.gid,
+        groups=(*account.groups, *files.extra_groups(found, options)),
+        home=account.home,
+        caller=os.environ,
+        uid_mappings=maps.uids if maps else (),
+        gid_mappings=maps.gids if maps else (),
+        devices=sources.device_numbers(options),
+        seccomp=sources.seccomp_text(options),
+        environment_files=sources.environment_files(options),
+        root_environment=found.assembly.environment if found.assembly else None,
+        root_working_directory=account.home if found.assembly else "/",
+        masked=sources.masked_on_this_machine(),
+        terminal=terminal,
     )
+    recipe = plans.recipe(options, host, around)
+    configuration = recipe.configuration.running(options.args)
     table = filesystems.mount_table() if maps and host.may_mount else None
     known: dict[str, Source] = {}
     sources.describe_binds(configuration, host, table, known)
@@ -192,24 +191,9 @@ def _prepare(
         files=files.small_files(options, configuration.spec),
         terminal_size=terminal_size,
     )
-    plan = _compile(configuration, host, root, launch)
+    plan = recipe.plan(options, root, launch)
     notes = (*found.notes, *implied(options, kinds), *placed.notes, *plan.notes)
     return Prepared(plan, configuration, host, placed, maps, notes, undo)
-
-
-def _compile(
-    configuration: Configuration, host: HostFacts, root: RootFacts, launch: Launch
-) -> Plan:
-    """Compiles, and says an error in the words of the option that asked."""
-    from kokon.plan.explain import asked_by
-
-    try:
-        plan = compile_container(configuration.spec, host, root, launch)
-    except KokonError as error:
-        error.where = asked_by(error.where, configuration.asked)
-        raise
-    check.check(plan)
-    return plan
 
 
 class Outcome:

@@ -10,8 +10,6 @@ from kokon.plan.plan import Plan
 MOUNTS = (
     ops.Attach, ops.AttachAnywhere, ops.CloneMount, ops.Filesystem, ops.Mask, ops.ReadOnly,
 )  # fmt: skip
-WRONG = ("host", "container")
-"""The place of ops that must not be inside, and of those that must not be outside."""
 LAST = (ops.Reap, ops.CloseDescriptors, ops.Execute)
 
 
@@ -31,7 +29,7 @@ def check(plan: Plan) -> None:
 
 def violations(plan: Plan) -> list[str]:
     """The invariants that a plan breaks, in words; none for a sound one."""
-    kinds: list[type[Op]] = [type(op) for op in plan.ops]
+    kinds = [type(op) for op in plan.ops]
     broken = []
     for kind in (ops.Clone, ops.Release, ops.Execute, ops.CloseDescriptors, ops.BoundingSet):
         if kinds.count(kind) != 1:
@@ -43,10 +41,10 @@ def violations(plan: Plan) -> list[str]:
         broken.append("something comes after Execute")
     if clone > release:
         broken.append("Release comes before Clone")
-    for number, kind in enumerate(kinds):
-        wrong = WRONG[number <= release]
-        if kind.PLACE == wrong:
-            broken.append(f"step {number + 1}, {kind.__name__}, is on the wrong side of Release")
+    for number, op in enumerate(plan.ops):
+        if op.PLACE not in ("either", "host" if number <= release else "container"):
+            name = type(op).__name__
+            broken.append(f"step {number + 1}, {name}, is on the wrong side of Release")
     return broken + _order(kinds) + _slots(plan)
 
 
@@ -80,14 +78,12 @@ def _slots(plan: Plan) -> list[str]:
     broken = []
     filled = set(range(len(plan.inherited)))
     for number, op in enumerate(plan.ops, 1):
+        made = op.slot if isinstance(op, FILLERS) else -1
         for name in op.SLOTS:
             value = getattr(op, name)
-            if value < 0:
-                continue
-            if name == "slot" and isinstance(op, FILLERS):
-                filled.add(value)
-            elif value not in filled:
+            if value >= 0 and value not in filled and (value != made or name != "slot"):
                 broken.append(f"step {number}, {type(op).__name__}, uses slot {value}: it is empty")
+        filled.add(made)
     return broken
 
 

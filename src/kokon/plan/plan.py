@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from .op import Op
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .wire import Template
+
 
 class Plan:
     """What init will do.
@@ -17,16 +21,22 @@ class Plan:
     :param inherited: what kokon hands to init as open descriptors, by slot: slot ``n`` is
         ``inherited[n]``, a name that the runtime knows how to open (``cgroup:memory``, …).
     :param notes: what a person should know of choices that were made (said once, on stderr).
+    :param template: the wire of all ops but the last, where it was made before.
     """
 
-    __slots__ = ("inherited", "notes", "ops")
+    __slots__ = ("inherited", "notes", "ops", "template")
 
     def __init__(
-        self, ops: tuple[Op, ...], inherited: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+        self,
+        ops: tuple[Op, ...],
+        inherited: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+        template: Template | None = None,
     ) -> None:
         self.ops = ops
         self.inherited = inherited
         self.notes = notes
+        self.template = template
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):

@@ -88,6 +88,18 @@ class _Layout:
         whole = Struct("<HHI" + fields)
         self.pack, self.size = whole.pack, whole.size
 
+    def encode(self, op: Op, heap: _Heap) -> bytes:
+        *values, code, _ = self.get(op)
+        for index, letter in self.moved:
+            value = values[index]
+            if letter == "t":
+                values[index] = heap.text(value)
+            elif letter == "d":
+                values[index : index + 1] = heap.data(value), len(value)
+            else:
+                values[index] = heap.list(value)
+        return self.pack(code, 0, self.size, *values)
+
 
 _layouts: dict[type[Op], _Layout] = {}
 
@@ -99,28 +111,47 @@ def _layout(kind: type[Op]) -> _Layout:
     return layout
 
 
+class Template:
+    """A plan on the wire without its last op, the only one that differs between runs of a kind.
+
+    :param plan: a plan; of its last op only the class counts.
+    :raises ValueError: a text has a NUL byte.
+    """
+
+    __slots__ = ("_heap", "_last", "_ops", "_plan")
+
+    def __init__(self, plan: Plan) -> None:
+        layouts = [_layout(type(op)) for op in plan.ops]
+        self._plan = plan
+        self._heap = _Heap(HEADER.size + sum([layout.size for layout in layouts]))
+        self._last = layouts.pop()
+        self._ops = b"".join(
+            [
+                layout.encode(op, self._heap)
+                for op, layout in zip(plan.ops[:-1], layouts, strict=True)
+            ]
+        )
+
+    def wire(self, last: Op) -> bytes:
+        """The whole plan as init reads it.
+
+        :raises ValueError: a text has a NUL byte.
+        """
+        before = self._heap
+        heap = _Heap(before.base + len(before.bytes))
+        encoded = self._last.encode(last, heap)
+        # init wants the last byte to be NUL, so that no text runs off the end.
+        heap.bytes.append(0)
+        plan, size = self._plan, heap.base + len(heap.bytes)
+        header = HEADER.pack(
+            MAGIC, VERSION, size, len(plan.ops), HEADER.size, len(plan.inherited), 0, 0
+        )
+        return b"".join((header, self._ops, encoded, before.bytes, heap.bytes))
+
+
 def encode(plan: Plan) -> bytes:
     """The plan as init reads it.  Raises ValueError for a text with a NUL byte."""
-    layouts = [_layout(type(op)) for op in plan.ops]
-    first = HEADER.size
-    heap = _Heap(first + sum([layout.size for layout in layouts]))
-    parts = []
-    for op, layout in zip(plan.ops, layouts, strict=True):
-        *values, code, _ = layout.get(op)
-        for index, letter in layout.moved:
-            value = values[index]
-            if letter == "t":
-                values[index] = heap.text(value)
-            elif letter == "d":
-                values[index : index + 1] = heap.data(value), len(value)
-            else:
-                values[index] = heap.list(value)
-        parts.append(layout.pack(code, 0, layout.size, *values))
-    # init wants the last byte to be NUL, so that no text runs off the end.
-    heap.bytes.append(0)
-    size = heap.base + len(heap.bytes)
-    header = HEADER.pack(MAGIC, VERSION, size, len(plan.ops), first, len(plan.inherited), 0, 0)
-    return b"".join((header, *parts, heap.bytes))
+    return (plan.template or Template(plan)).wire(plan.ops[-1])
 
 
 def decode(wire: bytes) -> tuple[tuple[Op, ...], int]:

@@ -141,7 +141,8 @@ struct stat_head {
 static int open_hidden(int root, const char *path)
 {
     step = 0;
-    return openat2(root, path, O_PATH | O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+    /* Not O_NOFOLLOW, with which a link at the end would be opened itself and covered. */
+    return openat2(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 }
 
 int do_mask(const struct op_mask *op)

@@ -47,8 +47,9 @@ def begin(plan: Builder) -> None:
         # We are still the host's root, whom the map does not know: nothing we make would have
         # an owner (EOVERFLOW).
         plan.add(User(0, 0, keep=0, why="/linux/uidMappings"))
-        # A change of ids closes our /proc files to ourselves; there is nobody else yet.
-        plan.add(Dumpable(1, why="/linux/uidMappings"))
+        if plan.spec.linux.time_offsets:
+            # They are written to a file of /proc that is ours only while we are open.
+            plan.add(Dumpable(1, why="/linux/timeOffsets"))
     plan.add(Signals(why="/process"))
     # Mount points are made with their modes, whatever the caller's mask is.
     plan.add(Umask(0o022, why="/process"))

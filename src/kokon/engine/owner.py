@@ -29,7 +29,7 @@ class Owner:
     __slots__ = ("_counter", "fd", "files", "path", "pid", "token")
 
     def __init__(self) -> None:
-        directory = private_directory(paths.state() + "/owners")
+        directory = private_directory(private_directory(paths.state()) + "/owners")
         while True:
             self.token = os.urandom(4).hex()
             self.path = f"{directory}/{self.token}"
@@ -111,16 +111,34 @@ def private_directory(path: str) -> str:
                 remedy="kokon needs a place of its own: set XDG_RUNTIME_DIR or KOKON_STORE",
             ) from error  # fmt: skip
         found = os.lstat(path)
-    if (
-        not stat.S_ISDIR(found.st_mode)
-        or found.st_uid != os.geteuid()
-        or stat.S_IMODE(found.st_mode) & 0o077
-    ):
-        raise HostError(
-            f"{path} is not a directory of ours that is closed to others",
-            remedy="remove it, or make it yours with mode 0700",
-        )
+    except NotADirectoryError:
+        raise _not_private(os.path.dirname(path)) from None
+    if not _private(found):
+        raise _not_private(path)
     return path
+
+
+def is_private(path: str) -> bool:
+    """Whether a directory is there that :func:`private_directory` would return."""
+    try:
+        return _private(os.lstat(path))
+    except OSError:
+        return False
+
+
+def _private(found: os.stat_result) -> bool:
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not stat.S_IMODE(found.st_mode) & 0o077
+    )
+
+
+def _not_private(path: str) -> HostError:
+    return HostError(
+        f"{path} is not a directory of ours that is closed to others",
+        remedy="remove it, or make it yours with mode 0700",
+    )
 
 
 def bury(directory: str, remove: Callable[[str], object]) -> None:

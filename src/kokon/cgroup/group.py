@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DELEGATION = (
     "run it inside a delegated group (`systemd-run --user --scope -p Delegate=yes …` after"
-    ' `loginctl enable-linger`), as root, or with limits="best-effort"'
+    " `loginctl enable-linger`), as root, or with --limits best-effort"
 )
 """What to do where an ordinary user may not make groups."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIGKILL = 9
 
 PERMISSION = (
-    'run it as root, or with limits="best-effort": version 1 of control groups, which this'
+    "run it as root, or with --limits best-effort: version 1 of control groups, which this"
     " machine uses, cannot be delegated"
 )
 """What to do where an ordinary user may not make groups."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import HostError, OptionError, RequestError, SpecError
+from kokon.plan.provenance import asked_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Table:
 
     def why(self, pointer: str) -> str:
         """The option behind a JSON pointer, else the pointer."""
-        return self.origins.get(pointer, pointer)
+        return asked_by(pointer, self.origins)
 
     def add(
         self,
@@ -139,7 +140,7 @@ class Table:
 
     def wrong(self, pointer: str, what: str, remedy: str = "") -> RequestError:
         """The error for a value that no machine takes."""
-        kind = OptionError if pointer in self.origins else SpecError
+        kind = SpecError if self.why(pointer) == pointer else OptionError
         return kind(what, where=self.why(pointer), remedy=remedy)
 
     def within(self, pointer: str, value: int, low: int, high: int) -> int:

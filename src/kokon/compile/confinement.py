@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from struct import pack
 
+from kokon.errors import HostError
 from kokon.plan.ops import (
     Ambient,
     BoundingSet,
@@ -15,6 +16,7 @@ from kokon.plan.ops import (
     Seccomp,
     User,
 )
+from kokon.security import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def drop(plan: Builder) -> None:
     """Everything that only ever takes rights away, in the one order that leaves no gap."""
     process = plan.spec.process
     user, sets = process.user, process.capabilities
+    check_user(plan)
     plan.add(BoundingSet(sets.bounding, why="/process/capabilities/bounding"))
     if _may_set_groups(plan):
         # Also when empty: else the caller's groups would stay (row E9).
@@ -53,6 +56,30 @@ def drop(plan: Builder) -> None:
         plan.add(ParentDeath(9, why="the caller"))
     if filter_:
         plan.add(Seccomp(filter_.program, filter_.flags, why="/linux/seccomp"))
+
+
+def check_user(plan: Builder) -> None:
+    """The user and the group have an id outside.
+
+    :raises HostError: they have none, as every one but 0 without subordinate ids.
+    """
+    linux, user = plan.spec.linux, plan.spec.process.user
+    if not plan.user_namespace:
+        return
+    for number, mappings, kind in (
+        (user.uid, linux.uid_mappings, "user"),
+        (user.gid, linux.gid_mappings, "group"),
+    ):
+        if idmap.to_host(mappings, number) is None:
+            only_zero = [m.key()[::2] for m in mappings] == [(0, 1)]
+            raise HostError(
+                f"{kind} {number} has no id on this machine",
+                where="/process/user",
+                remedy="get subordinate ids (usermod --add-subuids, and newuidmap): without them"
+                " there is only user 0"
+                if only_zero
+                else "name one that is in its range of ids",
+            )
 
 
 def _may_set_groups(plan: Builder) -> bool:

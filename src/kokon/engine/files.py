@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.config.container import HOSTNAME
-from kokon.errors import OptionError, UserError
+from kokon.errors import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,9 +78,5 @@ def extra_groups(found: FoundRoot, options: Options) -> tuple[int, ...]:
 
     groups = []
     for entry in options.group_add:
-        try:
-            groups.append(roots.account(found, f"0:{entry}").gid)
-        except UserError as error:
-            error.where = f"--group-add {entry}"
-            raise
+        groups.append(roots.account(found, f"0:{entry}", f"--group-add {entry}").gid)
     return tuple(groups)

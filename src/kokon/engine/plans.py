@@ -61,7 +61,7 @@ class Recipe:
         return Plan(ops, common.inherited, common.notes, common.template)
 
     def _compile(self, root: RootFacts, launch: Launch) -> Plan:
-        from kokon.plan.explain import asked_by
+        from kokon.plan.provenance import asked_by
 
         try:
             plan = compile_container(self.configuration.spec, self._host, root, launch)

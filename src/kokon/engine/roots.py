@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
+from time import time_ns
 
 from kokon import paths
 from kokon.compile.inputs import RootFacts, Source
 from kokon.engine import owner, worker
-from kokon.errors import HostError, OptionError, RootError
-from kokon.kernel import filesystems
+from kokon.errors import HostError, OptionError, RootError, UserError
+from kokon.kernel import accounts, filesystems
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from kokon.compile.assembly import Assembly
     from kokon.config.options import Options
@@ -32,14 +34,47 @@ class FoundRoot:
     :ivar path: its directory, or "" for a built-in one.
     :ivar assembly: what a built-in one consists of.
     :ivar notes: what is said of it once.
+    :ivar known: what was found out about the directory, by question.
     """
 
-    __slots__ = ("assembly", "notes", "path")
+    __slots__ = ("assembly", "known", "notes", "path")
 
     def __init__(self, path: str, assembly: Assembly | None, notes: tuple[str, ...] = ()) -> None:
         self.path = path
         self.assembly = assembly
         self.notes = notes
+        self.known = _known_of(path) if path else {}
+
+
+_known: dict[str, tuple[object, dict[object, Any]]] = {}
+"""What was found out about directories, with the dates that it holds for."""
+
+_SETTLED = 2_000_000_000
+"""Nanoseconds after which a change has another date than the one before it, on any file system."""
+
+
+def _known_of(path: str) -> dict[object, Any]:
+    """What is known of a root as long as its accounts and mount points are the same."""
+    dates: list[tuple[int, ...] | None] = []
+    latest = 0
+    for name in ("", "/etc", "/etc/passwd", "/etc/group"):
+        try:
+            found = os.stat(path + name, follow_symlinks=not name)
+        except OSError:
+            dates.append(None)
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            return {}  # what it leads to has dates of its own
+        latest = max(latest, found.st_mtime_ns, found.st_ctime_ns)
+        dates.append((found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns))
+    before, known = _known.get(path, (None, {}))
+    if before != dates:
+        known = {}
+        if time_ns() - latest > _SETTLED:
+            if len(_known) >= 64:
+                _known.clear()
+            _known[path] = dates, known
+    return known
 
 
 def find(
@@ -105,22 +140,39 @@ def _from_tarball(
     return FoundRoot(stored.path, None, tuple(notes))
 
 
-def account(found: FoundRoot, user: str | None) -> Account:
-    """Whom the program runs as, by the root's own passwd and group (rows E6, E7)."""
-    from kokon.kernel import accounts
+def account(found: FoundRoot, user: str | None, words: str) -> Account:
+    """Whom the program runs as, by the root's own passwd and group (rows E6, E7).
 
-    wanted = user if user is not None else "0"
+    :param words: the option that names the user, for errors.
+    :raises UserError: the root has no such user, or its files are not to be trusted.
+    """
+    known: Account | None = found.known.get(("account", user))
+    if known is None:
+        try:
+            known = found.known["account", user] = _account(found, user)
+        except UserError as error:
+            if user is not None:
+                error.where = words
+            raise
+    return known
+
+
+def _account(found: FoundRoot, user: str | None) -> Account:
     if found.assembly:
-        files = {path.lstrip("/"): content for path, content, _ in found.assembly.files}
-        result = accounts.lookup_user(files, wanted)
-        if user is None:
-            result.home = found.assembly.writable[0][0] if found.assembly.writable else "/"
-        return result
+        return _assembly_account(found.assembly, user)
     fd = os.open(found.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return accounts.lookup_user(fd, wanted)
+        return accounts.lookup_user(fd, "0" if user is None else user)
     finally:
         os.close(fd)
+
+
+def _assembly_account(assembly: Assembly, user: str | None) -> Account:
+    files = {path.lstrip("/"): content for path, content, _ in assembly.files}
+    result = accounts.lookup_user(files, "0" if user is None else user)
+    if user is None:
+        result.home = assembly.writable[0][0] if assembly.writable else "/"
+    return result
 
 
 def describe(
@@ -145,8 +197,8 @@ def describe(
                 remedy="write to its home directory, /tmp or a volume",
             )
         return RootFacts("assembly", assembly=found.assembly, sources=sources)
-    maps_ids = table is None or table.maps_ids(found.path, host.kernel)
-    if options.rw or (options.read_only and _has_mount_points(found.path, options)):
+    maps_ids = table is None or _maps_ids(found, host, table)
+    if options.rw or (options.read_only and _has_mount_points(found, options)):
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
     upper, volatile = _writes(options, host, undo)
     unfit = _unfit(found.path, upper, host, maps_ids)
@@ -216,17 +268,34 @@ def _copied(
     )
 
 
-def _has_mount_points(path: str, options: Options) -> bool:
+def _maps_ids(found: FoundRoot, host: HostFacts, table: MountTable) -> bool:
+    before: tuple[MountTable, bool] | None = found.known.get("maps ids")
+    if before is None or before[0] is not table:
+        before = found.known["maps ids"] = table, table.maps_ids(found.path, host.kernel)
+    return before[1]
+
+
+def _has_mount_points(found: FoundRoot, options: Options) -> bool:
     """Whether nothing has to be made in a root that is only read."""
     if options.volumes or options.mounts or options.tmpfs:
         return False
-    return all(os.path.lexists(f"{path}/{name}") for name in MOUNT_POINTS)
+    answer: bool | None = found.known.get("mount points")
+    if answer is None:
+        answer = all(os.path.lexists(f"{found.path}/{name}") for name in MOUNT_POINTS)
+        found.known["mount points"] = answer
+    return answer
 
 
 def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     """Where an overlay keeps what the container writes: dropped with it, unless kept."""
     if options.keep is not None:
         keep = os.path.abspath(options.keep)
+        if os.path.isdir(keep) and set(os.listdir(keep)) - {"upper", "work"}:
+            raise OptionError(
+                "there are other files in it",
+                where=f"--keep {options.keep}",
+                remedy="name a new directory, or one that a run before has kept its writes in",
+            )
         made: list[str] = []
         undo.push(lambda: _forget(made))
         for name in ("", "/upper", "/work"):

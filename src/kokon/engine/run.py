@@ -152,7 +152,7 @@ def _prepare(
     host = facts.current()
     kinds = wanted_namespaces(options, host, {})
     found = roots.find(options, host, progress)
-    account = roots.account(found, options.user)
+    account = roots.account(found, options.user, f"--user {options.user}")
     maps = None
     if "user" in kinds:
         maps = mappings.choose(host)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CAP_SYS_ADMIN = 21
 CAP_SETUID = 7
+ALL_IDS = ((0, 0, 2**32 - 1),)
 
 KEPT = 10.0
 """Seconds for which facts are kept: what an administrator changes is seen soon."""
@@ -34,6 +35,7 @@ class HostFacts:
     :ivar security_module: "", "apparmor" or "selinux".
     :ivar subordinate_uids: (first, count) ranges of /etc/subuid for us; :ivar subordinate_gids.
     :ivar newuidmap: path of newuidmap; :ivar newgidmap.  Empty where they are missing.
+    :ivar owns_mounts: our mount namespace belongs to our user namespace: mounting in it is ours.
     :ivar swap: whether the machine has any.
     :ivar cgroups: the layout of control groups and our place in it.
     """
@@ -48,6 +50,7 @@ class HostFacts:
         "kernel",
         "newgidmap",
         "newuidmap",
+        "owns_mounts",
         "process_1",
         "restriction",
         "security_module",
@@ -76,6 +79,7 @@ class HostFacts:
         subordinate_gids: tuple[tuple[int, int], ...],
         newuidmap: str,
         newgidmap: str,
+        owns_mounts: bool,
         swap: bool,
         cgroups: CgroupLayout,
     ) -> None:
@@ -94,13 +98,14 @@ class HostFacts:
         self.subordinate_gids = subordinate_gids
         self.newuidmap = newuidmap
         self.newgidmap = newgidmap
+        self.owns_mounts = owns_mounts
         self.swap = swap
         self.cgroups = cgroups
 
     @property
     def may_mount(self) -> bool:
-        """Whether we may mount where we are (CAP_SYS_ADMIN)."""
-        return bool(self.capabilities >> CAP_SYS_ADMIN & 1)
+        """Whether we may mount where we are: CAP_SYS_ADMIN over our own mount namespace."""
+        return self.owns_mounts and bool(self.capabilities >> CAP_SYS_ADMIN & 1)
 
     @property
     def is_root(self) -> bool:
@@ -110,7 +115,7 @@ class HostFacts:
     @property
     def maps_all_ids(self) -> bool:
         """Whether every id of the machine is ours to map: we are in its first user namespace."""
-        return self.id_map == ((0, 0, 2**32 - 1),)
+        return self.id_map == ALL_IDS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -193,6 +198,29 @@ def _security_module() -> str:
     return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
 
 
+NS_GET_USERNS = 0xB701  # ioctl_nsfs(2)
+
+
+def _owns_mounts(first_user_namespace: bool) -> bool:
+    """Whether the mount namespace's owner is our user namespace: not after ``unshare -U`` alone."""
+    if first_user_namespace:
+        return True
+    from fcntl import ioctl
+
+    fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        owner = ioctl(fd, NS_GET_USERNS)
+    except OSError:
+        # It belongs to a user namespace above ours, which we may not see.
+        return False
+    finally:
+        os.close(fd)
+    try:
+        return os.fstat(owner).st_ino == os.stat("/proc/self/ns/user").st_ino
+    finally:
+        os.close(owner)
+
+
 def read() -> HostFacts:
     """The facts of this machine, read now; it costs a few reads of /proc and no probe."""
     from kokon.kernel import cgroups
@@ -211,6 +239,12 @@ def read() -> HostFacts:
             name = _user_name(uid)
             subuids = subordinate_ranges(_text("/etc/subuid"), name, uid)
             subgids = subordinate_ranges(_text("/etc/subgid"), name, uid)
+    id_map = tuple(
+        (int(inside), int(outside), int(size))
+        for inside, outside, size in (
+            line.split() for line in _text("/proc/self/uid_map").splitlines()
+        )
+    )
     return HostFacts(
         kernel=(int(major), int(minor or "0")),
         architecture=system.machine,
@@ -219,12 +253,7 @@ def read() -> HostFacts:
         process_1=os.getpid() == 1,
         capabilities=int(status.get("CapEff", "0"), 16),
         bounding=int(status.get("CapBnd", "0"), 16),
-        id_map=tuple(
-            (int(inside), int(outside), int(size))
-            for inside, outside, size in (
-                line.split() for line in _text("/proc/self/uid_map").splitlines()
-            )
-        ),
+        id_map=id_map,
         user_namespaces=_number("/proc/sys/user/max_user_namespaces", 0),
         restriction=_restriction(uid),
         security_module=_security_module(),
@@ -232,6 +261,7 @@ def read() -> HostFacts:
         subordinate_gids=subgids,
         newuidmap=newuidmap,
         newgidmap=newgidmap,
+        owns_mounts=_owns_mounts(id_map == ALL_IDS),
         # The first line is a heading (proc_swaps(5)).
         swap=_text("/proc/swaps").count("\n") > 1,
         cgroups=cgroups.read(),

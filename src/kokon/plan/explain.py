@@ -8,6 +8,7 @@ from kokon.kernel import constants
 from kokon.plan import ops
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
+from kokon.plan.provenance import asked_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,16 +63,6 @@ def text(plan: Plan, asked: Mapping[str, str] | None = None) -> str:
             )
         lines.append(f"  {row['step']:>{width}}  {row['does']}  [{row['why']}]")
     return "\n".join(lines) + "\n"
-
-
-def asked_by(why: str, asked: Mapping[str, str]) -> str:
-    """The option that set the nearest part of the spec, or the pointer itself."""
-    pointer = why
-    while pointer:
-        if pointer in asked:
-            return asked[pointer]
-        pointer = pointer.rpartition("/")[0]
-    return why
 
 
 def _plain(value: object) -> object:

@@ -10,7 +10,7 @@ that are needed wait on the stage with their libraries; it goes away with the ol
 from __future__ import annotations
 
 from kokon.plan import ops, shell_steps
-from kokon.plan.explain import asked_by
+from kokon.plan.provenance import asked_by
 from kokon.plan.shell_words import comment, quote, write
 
 TYPE_CHECKING = False

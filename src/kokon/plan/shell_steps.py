@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kokon.kernel import constants
 from kokon.plan import ops
-from kokon.plan.explain import asked_by, sentence
+from kokon.plan.explain import sentence
+from kokon.plan.provenance import asked_by
 from kokon.plan.shell_commands import commands
 from kokon.plan.shell_words import comment, quote, visible, write
 

@@ -7,7 +7,8 @@ from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
 from kokon.errors import CommandError, HostError, KokonError, StepError
 from kokon.plan import ops
-from kokon.plan.explain import asked_by, sentence
+from kokon.plan.explain import sentence
+from kokon.plan.provenance import asked_by
 from kokon.plan.remedies import remedy
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def command_error(op: ops.Execute, report: Report, host: HostFacts) -> CommandEr
             f"{name!r} may not be executed by this user",
             exit_status=126,
             errno=report.error,
-            remedy="see its mode (chmod +x) and the mount's (noexec)",
+            remedy="see that it is a file, its mode (chmod +x) and its mount's (noexec)",
         )
     return CommandError(
         f"{name!r} cannot be executed: {os.strerror(report.error)}", exit_status=126

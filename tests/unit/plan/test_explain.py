@@ -12,6 +12,7 @@ from kokon.kernel.constants import MOUNT_ATTR_IDMAP, MS_PRIVATE
 from kokon.plan import explain, ops
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
+from kokon.plan.provenance import asked_by
 from kokon.plan.table import TABLE
 
 VALUES: dict[str, Any] = {
@@ -85,7 +86,7 @@ def test_words(op: Op, words: str) -> None:
 )
 def test_who_asked(why: str, words: str) -> None:
     asked = {"/linux/resources/memory": "--memory 1G", "/mounts/1": "-v /a:/b"}
-    assert explain.asked_by(why, asked) == words
+    assert asked_by(why, asked) == words
 
 
 def test_steps_are_plain_values() -> None:

@@ -103,7 +103,7 @@ def _control_groups(prepared: Prepared) -> list[dict[str, Any]]:
     if manager is None or resources is None:
         return []
     from kokon.engine.script import control_groups
-    from kokon.plan.explain import asked_by
+    from kokon.plan.provenance import asked_by
 
     asked = prepared.configuration.asked
     groups = [(group.directory, group.writes) for group in control_groups(prepared)]

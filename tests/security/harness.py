@@ -153,6 +153,8 @@ def forked(work: Callable[[], object], *, own_mounts: bool = False) -> None:
 
     :param own_mounts: in a mount namespace of its own, so that the host's mounts may be arranged.
     """
+    # Shared memory: a descriptor could be one that the work closes.
+    words = mmap.mmap(-1, 1 << 16)
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -163,19 +165,16 @@ def forked(work: Callable[[], object], *, own_mounts: bool = False) -> None:
             work()
             status = 0
         except BaseException:
-            # Where pytest's own descriptors are in the way there is still this file.
-            Path(f"/tmp/kokon-forked-{os.getppid()}").write_text(traceback.format_exc())
+            words.write(traceback.format_exc().encode()[: 1 << 16])
         finally:
             from kokon.engine import owner
 
             owner.current().release()
             os._exit(status)
     _, status = os.waitpid(pid, 0)
-    words = Path(f"/tmp/kokon-forked-{os.getpid()}")
-    if status:
-        text = words.read_text() if words.exists() else f"status {status}"
-        words.unlink(missing_ok=True)
-        raise AssertionError(text)
+    text = words[:].rstrip(b"\0").decode("utf-8", "replace")
+    words.close()
+    assert status == 0, text or f"status {status}"
 
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = (

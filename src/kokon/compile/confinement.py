@@ -84,4 +84,6 @@ def check_user(plan: Builder) -> None:
 
 def _may_set_groups(plan: Builder) -> bool:
     """With a map of one id by ourselves setgroups is denied, and must have been."""
+    if not plan.host.sets_groups:
+        return False
     return not plan.user_namespace or plan.privileged or plan.launch.map_by_parent

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kokon.config.container import HOSTNAME
-from kokon.errors import OptionError
+from kokon.errors import HostError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.config.options import Options
     from kokon.engine.roots import FoundRoot
+    from kokon.kernel.facts import HostFacts
     from kokon.spec.runtime import Spec
 
 
@@ -70,6 +71,19 @@ def _is_address(text: str) -> bool:
 
 def _lines(lines: list[str]) -> bytes:
     return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def check_groups(options: Options, host: HostFacts, by_parent: bool) -> None:
+    """Groups that are asked for by name are set, or it is said that they cannot be.
+
+    :raises HostError: setgroups(2) is denied, as it is in a user namespace of a single id.
+    """
+    if options.group_add and not (host.sets_groups and (host.is_root or by_parent)):
+        raise HostError(
+            "supplementary groups cannot be set here",
+            where=f"--group-add {options.group_add[0]}",
+            remedy="get subordinate ids (usermod --add-subuids, and newuidmap), or leave it out",
+        )
 
 
 def extra_groups(found: FoundRoot, options: Options) -> tuple[int, ...]:

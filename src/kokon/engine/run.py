@@ -157,6 +157,7 @@ def _prepare(
     if "user" in kinds:
         maps = mappings.choose(host)
         undo.push(maps.release)
+        files.check_groups(options, host, maps.by_parent)
     around = Surroundings(
         uid=account.uid,
         gid=account.gid,

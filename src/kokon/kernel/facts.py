@@ -36,6 +36,7 @@ class HostFacts:
     :ivar subordinate_uids: (first, count) ranges of /etc/subuid for us; :ivar subordinate_gids.
     :ivar newuidmap: path of newuidmap; :ivar newgidmap.  Empty where they are missing.
     :ivar owns_mounts: our mount namespace belongs to our user namespace: mounting in it is ours.
+    :ivar sets_groups: setgroups(2) is not denied in our user namespace, nor so in those below.
     :ivar swap: whether the machine has any.
     :ivar cgroups: the layout of control groups and our place in it.
     """
@@ -54,6 +55,7 @@ class HostFacts:
         "process_1",
         "restriction",
         "security_module",
+        "sets_groups",
         "subordinate_gids",
         "subordinate_uids",
         "swap",
@@ -80,6 +82,7 @@ class HostFacts:
         newuidmap: str,
         newgidmap: str,
         owns_mounts: bool,
+        sets_groups: bool,
         swap: bool,
         cgroups: CgroupLayout,
     ) -> None:
@@ -99,6 +102,7 @@ class HostFacts:
         self.newuidmap = newuidmap
         self.newgidmap = newgidmap
         self.owns_mounts = owns_mounts
+        self.sets_groups = sets_groups
         self.swap = swap
         self.cgroups = cgroups
 
@@ -262,6 +266,7 @@ def read() -> HostFacts:
         newuidmap=newuidmap,
         newgidmap=newgidmap,
         owns_mounts=_owns_mounts(id_map == ALL_IDS),
+        sets_groups=not _text("/proc/self/setgroups").startswith("deny"),
         # The first line is a heading (proc_swaps(5)).
         swap=_text("/proc/swaps").count("\n") > 1,
         cgroups=cgroups.read(),

@@ -192,9 +192,12 @@ class Manager:
         """What was used so far; also after the last process has gone, until :meth:`remove`."""
         return usage(self.groups, self.groups.get(UNIFIED))
 
-    def limits_hit(self) -> tuple[Hit, ...]:
-        """The limits that were met so far."""
-        return hits(self.groups, self.groups.get(UNIFIED))
+    def limits_hit(self, used: Usage | None = None) -> tuple[Hit, ...]:
+        """The limits that were met so far.
+
+        :param used: what :meth:`usage` has just told, to save reading it again.
+        """
+        return hits(self.groups, self.groups.get(UNIFIED), used or self.usage())
 
     def processes(self) -> list[int]:
         """The processes of the container, as our /proc names them; 0 is one that it cannot."""

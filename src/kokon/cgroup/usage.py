@@ -114,9 +114,8 @@ def usage(groups: Mapping[str, Group], unified: Group | None) -> Usage:
     return used
 
 
-def hits(groups: Mapping[str, Group], unified: Group | None) -> tuple[Hit, ...]:
-    """The limits that were met, worst first."""
-    used = usage(groups, unified)
+def hits(groups: Mapping[str, Group], unified: Group | None, used: Usage) -> tuple[Hit, ...]:
+    """The limits that were met by a usage of these groups, worst first."""
     found = []
     if used.oom_kills:
         if "memory" in groups:

@@ -47,7 +47,8 @@ class Placed:
         """What was used, and which limits were met."""
         if self.manager is None:
             return None, ()
-        return self.manager.usage(), self.manager.limits_hit()
+        used = self.manager.usage()
+        return used, self.manager.limits_hit(used)
 
 
 def place(options: Options, configuration: Configuration, host: HostFacts, undo: Undo) -> Placed:

@@ -150,6 +150,8 @@ def run(
         stdout = stderr = PIPE
     if input is not None and stdin is not None:
         raise ValueError("stdin and input arguments may not both be used.")
+    if STDOUT in (stdin, stdout):
+        raise ValueError("STDOUT can only be used for stderr")
     asked = _options(
         words, os.fspath(root), env,
         {**options, "cwd": cwd if cwd is None else os.fspath(cwd), "init": init, "memory": memory,
@@ -204,6 +206,9 @@ def _options(
             values[name] = tuple(str(entry) for entry in value)
     if not args:
         raise OptionError("there is no program to run", where="args", remedy="name one")
+    for name, value in (env or {}).items():
+        if not isinstance(value, str) or "=" in name:
+            raise ValueError(f"illegal environment variable {name!r}: {value!r}")
     values["env"] = tuple(f"{name}={value}" for name, value in (env or {}).items())
     return Options(root, args, values)
 
@@ -215,7 +220,7 @@ def _volumes(volumes: Mapping[str, str] | Iterable[str]) -> tuple[str, ...]:
 
 
 def _ceiling(value: int | str | None) -> int | None:
-    if value is None or isinstance(value, int):
+    if value is None or (isinstance(value, int) and value >= 0):
         return value
     from kokon.config.sizes import memory_bytes
 
@@ -236,7 +241,7 @@ def _perform(
     ours: list[int] = []
     sink = -1
     try:
-        if feed is not None:
+        if feed is not None or stdin == PIPE:
             end, sink = os.pipe2(os.O_CLOEXEC)
             theirs.append(end)
             streams = [end]

@@ -141,7 +141,7 @@ def lines(case: Case) -> list[str]:
     result += [f"note: {note}" for note in plan.notes]
     for op, step in zip(plan.ops, explain.steps(plan, configuration.asked), strict=True):
         arguments = [json.dumps(step["arguments"][name]) for name, _ in op.WIRE]
-        result.append(f"{step['step']:3} {step['where']:7} {step['does']}  [{step['why']}]")
+        result.append(f"{step['where']:7} {step['does']}  [{step['why']}]")
         result.append(" ".join(("     ", step["op"], *arguments)))
     return result
 

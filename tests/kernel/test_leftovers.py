@@ -4,6 +4,7 @@ the next command removes."""
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import random
 import signal
@@ -26,7 +27,7 @@ from leftovers import (
 )
 
 import kokon
-from kokon.engine import mappings, owner, sweep
+from kokon.engine import mappings, owner, plans, sweep
 from kokon.kernel import cgroups, facts
 from kokon.runtime import program
 
@@ -54,17 +55,26 @@ def memory() -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
+def objects() -> int:
+    """How many objects live, without the plans that are kept for the next run."""
+    plans._recipes.clear()
+    gc.collect()
+    return len(gc.get_objects())
+
+
 def many_runs(place: Path, count: int) -> None:
     root = busybox_root(place / "root")
     settings = limits()
     for _ in range(20):
         kokon.run(["true"], root=root, capture_output=True, **settings)
-    before, used = Before(place), memory()
+    before, used, alive = Before(place), memory(), objects()
     for number in range(count):
         result = kokon.run(["echo", str(number)], root=root, capture_output=True, **settings)
         assert (result.returncode, result.stdout) == (0, b"%d\n" % number)
     assert before.left() == []
-    assert memory() - used < 1024
+    assert objects() - alive < count // 4
+    assert memory() - used < 8192
+    assert len(files_below(place / "state/ids")) <= 1
 
 
 def test_two_hundred_runs_leave_nothing(place: Path) -> None:

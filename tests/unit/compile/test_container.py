@@ -41,10 +41,9 @@ def machine(**changes: Any) -> HostFacts:
         "capabilities": EVERY, "bounding": EVERY, "id_map": ((0, 0, 2**32 - 1),),
         "user_namespaces": 1000, "restriction": "", "security_module": "",
         "subordinate_uids": (), "subordinate_gids": (), "newuidmap": "", "newgidmap": "",
-        "cgroups": CgroupLayout("none", []),
+        "cgroups": CgroupLayout("none", []), "swap": False, "owns_mounts": True,
     }  # fmt: skip
-    extra = dict.fromkeys(set(HostFacts.__slots__) - set(facts), False)
-    return HostFacts(**{**extra, **facts, **changes})
+    return HostFacts(**{**facts, **changes})
 
 
 USER = machine(uid=1000, gid=1000, capabilities=0)

@@ -22,7 +22,7 @@ def machine(**changes: Any) -> HostFacts:
         "capabilities": EVERY, "bounding": EVERY, "id_map": ((0, 0, 2**32 - 1),),
         "user_namespaces": 1000, "restriction": "", "security_module": "",
         "subordinate_uids": (), "subordinate_gids": (), "newuidmap": "", "newgidmap": "",
-        "cgroups": CgroupLayout("none", []),
+        "cgroups": CgroupLayout("none", []), "swap": False, "owns_mounts": True,
     }  # fmt: skip
     facts |= changes
     known = set(HostFacts.__slots__)

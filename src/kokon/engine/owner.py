@@ -24,9 +24,10 @@ class Owner:
 
     :ivar token: eight letters, unique on this machine.
     :ivar files: other files that stand for something of ours; they go when we go.
+    :ivar names: names that are free again, see :meth:`name`.
     """
 
-    __slots__ = ("_counter", "fd", "files", "path", "pid", "token")
+    __slots__ = ("_counter", "fd", "files", "names", "path", "pid", "token")
 
     def __init__(self) -> None:
         directory = private_directory(private_directory(paths.state()) + "/owners")
@@ -48,10 +49,18 @@ class Owner:
             os.close(self.fd)
         self.pid = os.getpid()
         self.files: list[str] = []
+        self.names: list[str] = []
         self._counter = 0
 
     def name(self) -> str:
-        """A fresh name with the token in it."""
+        """A name with the token in it that nothing has now.
+
+        Who has removed what had it may add it to ``names``: with the same name a plan is the same.
+        """
+        try:
+            return self.names.pop()
+        except IndexError:
+            pass
         self._counter += 1
         return f"{self.token}-{self._counter}"
 

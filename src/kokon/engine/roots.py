@@ -323,7 +323,8 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
                 )
         return keep, False
     directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
-    name = owner.current().name()
+    us = owner.current()
+    name = us.name()
     parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     os.mkdir(name, 0o700, dir_fd=parent)
 
@@ -337,6 +338,7 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
             worker.remove(host, directory, name)
         finally:
             os.close(parent)
+        us.names.append(name)
 
     undo.push(remove)
     os.mkdir(f"{name}/upper", dir_fd=parent)

@@ -116,10 +116,6 @@ class Before:
         self.descriptors = descriptors()
         self.children = children()
         self.owners = files_below(place / "state/owners")
-        self.claims = {name for name in self._files() if "/ids/" in name}
-
-    def _files(self) -> list[str]:
-        return files_below(self.place)
 
     def left(self) -> list[str]:
         """What is there that was not: in words, nothing for a clean machine."""
@@ -130,9 +126,8 @@ class Before:
             left.append("a mount")
         writes = self.place / "store/writes"
         left += files_below(writes)
-        # A range of ids stays claimed for the next run of the process.
-        claims = [name for name in self._files() if "/state/ids/" in name]
-        if len(claims) - len(self.claims) > 1:
-            left += claims
+        # Our own ranges of ids stay claimed for the next runs of the process.
+        claims = files_below(self.place / "state/ids")
+        left += [name for name in claims if os.readlink(name) != owner.current().token]
         left += set(files_below(self.place / "state/owners")) - set(self.owners)
         return left

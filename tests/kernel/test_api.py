@@ -17,6 +17,7 @@ import pytest
 from leftovers import Before, busybox_root, own_place, skip_without_namespaces
 
 import kokon
+import kokon.errors
 
 pytestmark = pytest.mark.kernel
 
@@ -337,3 +338,56 @@ def test_signals_reach_no_other_child(root: str) -> None:
     kokon.run(["true"], root=root)
     assert child.wait() == 0
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+
+
+HEAVY = {
+    "argparse", "ctypes", "dataclasses", "enum", "functools", "inspect", "json", "logging",
+    "pathlib", "re", "shutil", "socket", "subprocess", "tempfile", "threading", "typing",
+}  # fmt: skip
+
+
+def modules_after(program: str) -> set[str]:
+    """What a bare interpreter has loaded after a program, beyond what it starts with."""
+    source = os.path.dirname(os.path.dirname(kokon.__file__))
+    loaded = "import sys; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": source}
+    names = []
+    for code in (loaded, f"{program}; {loaded}"):
+        command = [sys.executable, "-S", "-c", code]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr
+        names.append(set(result.stdout.split()))
+    return names[1] - names[0]
+
+
+def test_an_import_costs_nothing() -> None:
+    assert modules_after("import kokon") <= {"kokon", "__future__"}
+
+
+def test_a_run_loads_nothing_heavy(root: str) -> None:
+    run = f"import kokon; r = kokon.run(['true'], root={root!r}, capture_output=True, timeout=60"
+    assert modules_after(f"{run})") & HEAVY == set()
+    assert modules_after(f"{run}, input=b'x', pids=None, init=False)") & HEAVY == set()
+
+
+def test_what_is_public() -> None:
+    assert sorted(kokon.__all__, key=lambda name: (not name.isupper(), name)) == kokon.__all__
+    for name in kokon.__all__:
+        assert getattr(kokon, name) is not None
+        assert name in dir(kokon)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = kokon.nothing
+    # Type checkers see what completion sees.
+    import ast
+
+    tree = ast.parse(Path(kokon.__file__).read_text())
+    seen = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    }
+    assert set(kokon.__all__) <= seen
+    errors = {name for name, kind in vars(kokon.errors).items()  # type: ignore[attr-defined]
+              if isinstance(kind, type) and issubclass(kind, kokon.KokonError)}  # fmt: skip
+    assert errors <= set(kokon.__all__)

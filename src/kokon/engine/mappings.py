@@ -145,7 +145,11 @@ def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
         os.close(write)
         words = os.read(read, 4096).decode("utf-8", "replace").strip()
         os.close(read)
-        _, status = os.waitpid(child, 0)
+        try:
+            _, status = os.waitpid(child, 0)
+        except ChildProcessError:
+            # Another wait of this process took it; it is silent when all is well.
+            status = int(bool(words))
         if status:
             name = os.path.basename(program)
             raise HostError(

@@ -41,9 +41,10 @@ def machine(**changes: Any) -> HostFacts:
         "capabilities": EVERY, "bounding": EVERY, "id_map": ((0, 0, 2**32 - 1),),
         "user_namespaces": 1000, "restriction": "", "security_module": "",
         "subordinate_uids": (), "subordinate_gids": (), "newuidmap": "", "newgidmap": "",
-        "cgroups": CgroupLayout("none", []), "swap": False, "owns_mounts": True,
+        "cgroups": CgroupLayout("none", []),
     }  # fmt: skip
-    return HostFacts(**{**facts, **changes})
+    # A fact that is not of interest here is what every usual machine has.
+    return HostFacts(**{**dict.fromkeys(HostFacts.__slots__, True), **facts, **changes})
 
 
 USER = machine(uid=1000, gid=1000, capabilities=0)

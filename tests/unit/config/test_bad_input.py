@@ -22,12 +22,10 @@ def machine(**changes: Any) -> HostFacts:
         "capabilities": EVERY, "bounding": EVERY, "id_map": ((0, 0, 2**32 - 1),),
         "user_namespaces": 1000, "restriction": "", "security_module": "",
         "subordinate_uids": (), "subordinate_gids": (), "newuidmap": "", "newgidmap": "",
-        "cgroups": CgroupLayout("none", []), "swap": False, "owns_mounts": True,
+        "cgroups": CgroupLayout("none", []),
     }  # fmt: skip
-    facts |= changes
-    known = set(HostFacts.__slots__)
-    extra = dict.fromkeys(known - set(facts), False)
-    return HostFacts(**facts, **extra)
+    # A fact that is not of interest here is what every usual machine has.
+    return HostFacts(**{**dict.fromkeys(HostFacts.__slots__, True), **facts, **changes})
 
 
 def error(options: dict[str, Any], host: HostFacts | None = None) -> KokonError:

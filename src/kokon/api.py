@@ -313,4 +313,6 @@ def _descriptor(stream: int | IO[Any] | None, number: int, opened: list[int]) ->
     if stream == DEVNULL:
         opened.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         return opened[-1]
-    return stream if isinstance(stream, int) else stream.fileno()
+    fd = stream if isinstance(stream, int) else stream.fileno()
+    os.fstat(fd)  # one that is closed is told here, as itself
+    return fd

@@ -155,7 +155,7 @@ int do_mask(const struct op_mask *op)
     long result = syscall4(__NR_newfstatat, target, "", &status, AT_EMPTY_PATH);
     if (result >= 0) {
         step = 2;
-        const char *template = (status.mode & 0170000) == 0040000 ? "directory" : "file";
+        const char *template = (status.mode & 0170000) == 0040000 ? "empty-directory" : "empty-file";
         result = syscall3(__NR_open_tree, slot_fd(op->templates), template, TREE_FLAGS);
     }
     if (result >= 0) {

@@ -49,7 +49,7 @@ def test_m5_masks_do_not_need_the_images_null(
     assert {"/proc/keys", "/proc/timer_list", "/proc/interrupts"} <= set(covered)
     for path in covered:
         top, options, kind_of = found[path]
-        assert top in ("/file", "/directory") and kind_of == "tmpfs", path
+        assert top in ("/empty-file", "/empty-directory") and kind_of == "tmpfs", path
         assert {"ro", "nosuid", "nodev", "noexec"} <= set(options.split(",")), path
     assert [line for line in content.splitlines() if line and "No such file" not in line] == []
     assert "WROTE" not in writes

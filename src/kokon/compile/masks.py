@@ -44,8 +44,8 @@ def prepare(plan: Builder) -> None:
     plan.add(Filesystem(
         slot, "tmpfs", ("size", "1m", "mode", "755"), SMALL_FILE, "covers and small files", why=why,
     ))  # fmt: skip
-    plan.add(Directory(slot, "directory", 0o555, why=why))
-    plan.add(File(slot, "file", b"", 0o444, why=why))
+    plan.add(Directory(slot, "empty-directory", 0o555, why=why))
+    plan.add(File(slot, "empty-file", b"", 0o444, why=why))
     if not assembly:
         for path, content in launch.files.items():
             plan.add(File(slot, template_name(path), content, 0o644, why=path))

@@ -35,11 +35,19 @@ if TYPE_CHECKING:
     from kokon.compile.builder import Builder
 
 
+RESOURCES = {
+    "cpuset": "cpu", "cpuacct": "cpu", "blkio": "blockIO", "hugetlb": "hugepageLimits",
+    "net_cls": "network", "net_prio": "network",
+}  # fmt: skip
+"""Where in ``linux.resources`` a v1 controller's limits are, if not under its own name."""
+
+
 def begin(plan: Builder) -> None:
     """The first steps inside."""
     first = 1 if plan.launch.cgroup_directory else 0
     for number, controller in enumerate(plan.launch.tasks):
-        plan.add(JoinCgroup(first + number, controller, why="/linux/resources"))
+        why = f"/linux/resources/{RESOURCES.get(controller, controller)}"
+        plan.add(JoinCgroup(first + number, controller, why=why))
     late = plan.new_namespaces & (CLONE_NEWCGROUP | CLONE_NEWTIME)
     if late:
         plan.add(Unshare(late, why="/linux/namespaces"))

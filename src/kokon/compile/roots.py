@@ -150,7 +150,7 @@ def furnish(plan: Builder, assembly: Assembly) -> None:
         ))  # fmt: skip
     for path in assembly.empty:
         slot = plan.slot()
-        plan.add(CloneMount(slot, plan.templates_slot, "directory", why=why))
+        plan.add(CloneMount(slot, plan.templates_slot, "empty-directory", why=why))
         plan.add(Attach(
             slot, root, path, 0, RESOLVE_NO_SYMLINKS, about="an empty directory", why=why,
         ))  # fmt: skip

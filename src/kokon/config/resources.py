@@ -68,6 +68,8 @@ def resources(
 def _ask(asked: dict[str, str], options: Options, name: str, pointer: str) -> None:
     if getattr(options, name) not in (None, ()):
         asked[f"/linux/resources/{pointer}"] = options.words(name)
+        # Its part as a whole belongs to whoever named it first.
+        asked.setdefault(f"/linux/resources/{pointer.partition('/')[0]}", options.words(name))
 
 
 def _memory(options: Options, swap: bool, asked: dict[str, str]) -> Memory | None:

@@ -6,8 +6,8 @@ from kokon.errors import OptionError
 from kokon.spec.runtime import Mount
 
 VOLUME_OPTIONS = frozenset(
-    ("ro", "rw", "rro", "nosuid", "nodev", "noexec", "private", "rprivate", "slave", "rslave",
-     "shared", "rshared", "nosymfollow", "noatime")
+    ("ro", "rw", "rro", "nosuid", "dev", "nodev", "noexec", "private", "rprivate", "slave",
+     "rslave", "shared", "rshared", "nosymfollow", "noatime")
 )  # fmt: skip
 TAKES_AWAY = frozenset(("nosuid", "nodev", "noexec", "nosymfollow"))
 """Like read-only, for the whole tree: people do not mean "but not what is mounted below"."""
@@ -15,7 +15,8 @@ TMPFS_OPTIONS = frozenset(
     ("size", "mode", "uid", "gid", "nr_inodes", "ro", "rw", "noexec", "exec", "nosuid", "suid",
      "nodev", "dev")
 )  # fmt: skip
-BIND_DEFAULTS = ("rbind", "rprivate")
+BIND_DEFAULTS = ("rbind", "rprivate", "rnodev")
+"""A device in a volume does not open: it may have been put there to be (row U8)."""
 TMPFS_DEFAULTS = ("nosuid", "nodev", "noexec")
 
 _KEYS = {
@@ -53,6 +54,8 @@ def bind(source: str, destination: str, words: list[str], where: str) -> Mount:
     for word in words:
         if word in ("ro", "readonly"):
             options.append("rro")
+        elif word == "dev":
+            options.append("rdev")
         elif word == "rw":
             # As it is on the host: what is read-only there does not become writable here.
             continue

@@ -137,6 +137,13 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
     },
     ops.MountAttributes: {"attributes_words": _attributes},
     ops.Node: {"device_words": _device},
+    ops.Dumpable: {
+        "value_words": lambda op: (
+            "open this process's own /proc files to itself"
+            if op.value
+            else "close this process to ptrace and to readers of its /proc files"
+        ),
+    },
     ops.Groups: {
         "groups_words": lambda op: (
             ", ".join(map(str, unpack(f"<{len(op.groups) // 4}I", op.groups))) or "(none)"

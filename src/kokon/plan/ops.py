@@ -694,7 +694,7 @@ class Dumpable(Op):
     PLACE = "either"
     WIRE = (("value", "n"),)
     SLOTS = ()
-    TEXT = "close this process to ptrace and /proc readers"
+    TEXT = "{value_words}"
     STEPS = ("prctl",)
 
     def __init__(self, value: int = 0, *, why: str) -> None:

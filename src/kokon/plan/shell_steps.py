@@ -52,9 +52,9 @@ put() {  # put MOUNT ROOT PATH directory|file|there: moves a mount onto a path o
 hide() {  # hide ROOT PATH COVERS: an empty file or directory over it, where there is something
     beneath "$1" "$2"
     if [ -d "$1/$2" ]; then
-        mount --bind "$3/directory" "$1/$2"
+        mount --bind "$3/empty-directory" "$1/$2"
     elif [ -e "$1/$2" ]; then
-        mount --bind "$3/file" "$1/$2"
+        mount --bind "$3/empty-file" "$1/$2"
     fi
 }""",
     "read_only": """\

@@ -197,7 +197,7 @@ TABLE = (
         "prctl poll",
         "prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."),
     Row("Dumpable", "either", "value:num=0",
-        "close this process to ptrace and /proc readers", "prctl", "prctl(PR_SET_DUMPABLE)."),
+        "{value_words}", "prctl", "prctl(PR_SET_DUMPABLE)."),
     Row("ResourceLimit", "container", "resource:num soft:num hard:num name:words",
         "limit {name} to {soft_words} (hard {hard_words})", "prlimit64", "prlimit(2)."),
     Row("Umask", "container", "mask:num", "set the umask {mask:#o}", "umask", "umask(2)."),

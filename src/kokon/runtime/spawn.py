@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from errno import EACCES, EAGAIN, EBADF, EPERM
 from struct import Struct
 
+from kokon.errors import HostError
 from kokon.runtime import program
 from kokon.runtime.spawner import spawned
 
@@ -229,9 +231,18 @@ def _start(passed: dict[int, int], opened: list[int]) -> int:
         # dup2 onto itself would leave close-on-exec set: init clears nothing for 0, 1, 2.
         actions.append((os.POSIX_SPAWN_DUP2, source, target))
     path = f"/proc/self/fd/{executable}"
-    return spawned(
-        lambda: os.posix_spawn(path, ("kokon-init",), {}, file_actions=actions, setsigmask=())
-    )
+    try:
+        return spawned(
+            lambda: os.posix_spawn(path, ("kokon-init",), {}, file_actions=actions, setsigmask=())
+        )
+    except OSError as error:
+        remedy = {
+            EBADF: f"allow more open files: ulimit -n {top + 64}",
+            EAGAIN: "allow more processes: ulimit -u, or the pids limit of the cgroup around kokon",
+            EACCES: "programs in memory may not be executed here: sysctl vm.memfd_noexec=1",
+            EPERM: "programs in memory may not be executed here: sysctl vm.memfd_noexec=1",
+        }.get(error.errno or 0, "")
+        raise HostError("init cannot be started", errno=error.errno or 0, remedy=remedy) from None
 
 
 def _read_record(fd: int) -> bytes:

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import random
+import resource
 import signal
 import stat
 import threading
@@ -228,3 +229,116 @@ def test_a_store_is_closed_to_others(place: Path) -> None:
     kokon.run(["true"], root=busybox_root(place / "root"))
     for name in ("state/owners", "store", "store/writes"):
         assert stat.S_IMODE(os.stat(place / name).st_mode) == 0o700
+
+
+@pytest.mark.parametrize("most", [4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 210])
+def test_too_few_descriptors(place: Path, most: int) -> None:
+    """Whatever could not be opened: an error, and nothing is left for longer than to the next
+    command."""
+    root, settings = busybox_root(place / "root"), limits()
+    child = os.fork()
+    if child == 0:
+        status = 9
+        try:
+            kokon.run(["true"], root=root, **settings)
+            open_before = len(descriptors())
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            try:
+                kokon.run(["true"], root=root, capture_output=True, **settings)
+                status = 0
+            except (kokon.KokonError, OSError):
+                status = 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            if len(descriptors()) != open_before:
+                status = 8
+            owner.current().release()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (0, 1)
+    tokens = os.listdir(place / "state/owners")
+    sweep.sweep()
+    assert files_below(place / "store/writes") == []
+    assert groups_of(*tokens) == []
+    assert set(files_below(place / "state")) <= {f"{place}/state/ids", f"{place}/state/owners"}
+
+
+def test_what_cannot_be_taken_back_is_found_later(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kokon.engine.undo import Undo
+
+    us = owner.current()
+    name = us.name()
+    (place / "store/writes" / name).mkdir(parents=True)
+    (place / "store").chmod(0o700)
+
+    def fail() -> None:
+        raise OSError("the device is busy")
+
+    undo, order = Undo(), []
+    undo.push(lambda: order.append(1))
+    undo.push(fail)
+    undo.push(lambda: order.append(2))
+    assert [str(error) for error in undo.run()] == ["the device is busy"]
+    assert order == [2, 1]
+    us.release()
+    assert os.listdir(place / "state/owners") == [us.token]
+    monkeypatch.setattr(owner, "_current", None)
+    monkeypatch.setattr(owner, "_made", {})
+    sweep.sweep()
+    assert os.listdir(place / "state/owners") == []
+    assert files_below(place / "store/writes") == []
+
+
+@pytest.mark.parametrize(
+    "limited",
+    [
+        True,
+        pytest.param(False, marks=pytest.mark.xfail(
+            reason="without limits there is no group that would end them", strict=True
+        )),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_container_without_a_pid_namespace(place: Path, limited: bool) -> None:
+    """Process 1 ends the others of its pid namespace; without one of its own, its group does."""
+    if limited and not limits():
+        pytest.skip("no control groups to limit with")
+    if not facts.read().is_root:
+        pytest.skip("without root there is no --pid host that could be ended by a group")
+    root = busybox_root(place / "root")
+    read, write = os.pipe()
+    with pytest.raises(kokon.TimeoutExpired):
+        kokon.run(["sh", "-c", "sleep 3 & sleep 3"], root=root, pid="host", timeout=0.2,
+                  stdout=write, **(limits() if limited else {}))  # fmt: skip
+    os.close(write)
+    started = time.monotonic()
+    assert os.read(read, 1) == b""  # the last holder of the pipe has ended
+    os.close(read)
+    assert time.monotonic() - started < 1
+
+
+def test_the_reaper_holds_nothing_of_the_host(place: Path) -> None:
+    """Row E1: after the program has started, process 1 has the report and nothing else open."""
+    from kokon.config.options import Options
+    from kokon.engine import run
+
+    read, write = os.pipe()
+    options = Options(
+        busybox_root(place / "root"), ("sh", "-c", "echo; sleep 9"), {"init": True, **limits()}
+    )
+    prepared = run.prepare(options)
+    process = prepared.start((0, write, 2))
+    os.close(write)
+    try:
+        assert os.read(read, 1) == b"\n"
+        time.sleep(0.05)
+        # It is closed to all but root (PR_SET_DUMPABLE).
+        if os.geteuid() == 0:
+            assert os.listdir(f"/proc/{process.pid}/fd") == ["200"]
+    finally:
+        process.kill()
+        process.wait()
+        process.close()
+        prepared.close()
+        os.close(read)

@@ -25,9 +25,10 @@ class Owner:
     :ivar token: eight letters, unique on this machine.
     :ivar files: other files that stand for something of ours; they go when we go.
     :ivar names: names that are free again, see :meth:`name`.
+    :ivar leaves: something could not be taken back: the token stays, for a sweep to find it.
     """
 
-    __slots__ = ("_counter", "fd", "files", "names", "path", "pid", "token")
+    __slots__ = ("_counter", "fd", "files", "leaves", "names", "path", "pid", "token")
 
     def __init__(self) -> None:
         directory = private_directory(private_directory(paths.state()) + "/owners")
@@ -50,6 +51,7 @@ class Owner:
         self.pid = os.getpid()
         self.files: list[str] = []
         self.names: list[str] = []
+        self.leaves = False
         self._counter = 0
 
     def name(self) -> str:
@@ -65,10 +67,10 @@ class Owner:
         return f"{self.token}-{self._counter}"
 
     def release(self) -> None:
-        """Removes the token; nothing with its name is left by then."""
+        """Removes the token, unless something with its name is left."""
         if os.getpid() != self.pid or self.fd < 0:
             return
-        for path in (*self.files, self.path):
+        for path in () if self.leaves else (*self.files, self.path):
             try:
                 os.unlink(path)
             except OSError:

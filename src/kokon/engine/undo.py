@@ -27,4 +27,8 @@ class Undo:
                 self._steps.pop()()
             except Exception as error:
                 errors.append(error)
+        if errors:
+            from kokon.engine import owner
+
+            owner.current().leaves = True
         return errors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokon.config import confinement, devices, environment, sizes, volumes
+from kokon.config import confinement, devices, environment, sizes
 from kokon.config import resources as limits
 from kokon.errors import OptionError
 from kokon.kernel import capabilities
@@ -257,6 +257,10 @@ def mounts(options: Options, kinds: tuple[str, ...], asked: dict[str, str]) -> t
     ]  # fmt: skip
     if "ipc" in kinds:
         result.append(Mount("/dev/mqueue", "mqueue", "mqueue", locked))
+    if not (options.tmpfs or options.volumes or options.mounts):
+        return tuple(result)
+    from kokon.config import volumes
+
     own = [(volumes.tmpfs(text), f"--tmpfs {text}") for text in options.tmpfs]
     own += [(volumes.volume(text), f"-v {text}") for text in options.volumes]
     own += [(volumes.mount(text), f"--mount {text}") for text in options.mounts]

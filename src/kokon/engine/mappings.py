@@ -7,7 +7,6 @@ import os
 from kokon import paths
 from kokon.engine import owner
 from kokon.errors import HostError, RetryError
-from kokon.plan.remedies import user_namespaces
 from kokon.security import idmap
 from kokon.spec.runtime import IdMapping
 
@@ -53,6 +52,8 @@ def choose(host: HostFacts) -> Mappings:
     :raises HostError: user namespaces are switched off.
     """
     if not host.user_namespaces:
+        from kokon.plan.remedies import user_namespaces
+
         raise HostError("user namespaces are switched off here", remedy=user_namespaces(host))
     if host.is_root:
         return _private_range(host)

@@ -8,7 +8,7 @@ from time import time_ns
 
 from kokon import paths
 from kokon.compile.inputs import RootFacts, Source
-from kokon.engine import owner, worker
+from kokon.engine import owner
 from kokon.errors import HostError, OptionError, RootError, UserError
 from kokon.kernel import accounts, filesystems
 
@@ -120,6 +120,7 @@ def find(
 def _from_tarball(
     path: str, host: HostFacts, progress: Callable[[int, int], object] | None
 ) -> FoundRoot:
+    from kokon.engine import worker
     from kokon.image.store import Store
 
     owner.private_directory(paths.store())
@@ -335,6 +336,8 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
             remove_tree(parent, name)
         except PermissionError:
             # The container wrote as one of our subordinate ids.
+            from kokon.engine import worker
+
             worker.remove(host, directory, name)
         finally:
             os.close(parent)

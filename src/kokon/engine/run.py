@@ -16,7 +16,6 @@ from kokon.kernel import facts, filesystems
 from kokon.plan import wire
 from kokon.plan.ops import Clone
 from kokon.plan.plan import Plan
-from kokon.runtime.failure import failure
 from kokon.runtime.process import FirstProcess
 from kokon.runtime.spawn import occupy_standard_numbers, spawn
 
@@ -110,6 +109,8 @@ class Prepared:
                 "init was ended before it could report",
                 remedy="see the kernel's log (dmesg): memory may have run out",
             )
+        from kokon.runtime.failure import failure
+
         return failure(self.plan, report, self.host, self.configuration.asked)
 
     def close(self) -> list[Exception]:

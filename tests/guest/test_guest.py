@@ -1,7 +1,7 @@
 """The path on a machine with pure cgroup v2 and systemd: run by tests/guest/run inside a guest.
 
-The same tests run as root, as a user in a service of the user's systemd, and as a user in a login
-session; KOKON_GUEST says which.
+The same tests run as root, as a user in a service of the user's systemd, as a user in a login
+session, and as a user without subordinate ids or systemd; KOKON_GUEST says which.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ MODE = os.environ.get("KOKON_GUEST", "")
 pytestmark = pytest.mark.skipif(not MODE, reason="runs inside the guest (make test-guest)")
 
 GROWS = "x=a; while true; do x=$x$x; done"
+needs_limits = pytest.mark.skipif(MODE == "single", reason="nobody delegates a cgroup to this user")
+needs_ids = pytest.mark.skipif(MODE == "single", reason="this user has a single id")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,7 @@ def test_built_in_roots() -> None:
     assert result.stdout == b"42\n"
 
 
+@needs_limits
 def test_memory_limit(root: str) -> None:
     result = run(root, GROWS, memory="24M", pids=20)
     assert (result.returncode, result.cause) == (-9, "memory")
@@ -82,11 +85,13 @@ def test_memory_limit(root: str) -> None:
     assert 20 << 20 < result.usage.peak_memory <= 24 << 20
 
 
+@needs_limits
 def test_pids_and_cpus(root: str) -> None:
     result = run(root, "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait", pids=6, cpus=0.5)
     assert "fork" in result.stderr
 
 
+@needs_ids
 def test_own_ids(root: str) -> None:
     """The range is private for root, subordinate for the user."""
     text = run(root, "cat /proc/self/uid_map").stdout.split()
@@ -95,6 +100,7 @@ def test_own_ids(root: str) -> None:
     assert (int(text[1]) >= 0x70000000) if MODE == "root" else (int(text[1]) == os.geteuid())
 
 
+@needs_ids
 def test_other_user(root: str) -> None:
     script = "id -u; id -g; mkdir /tmp/x && echo made"
     result = run(root, script, user="1000:1000", tmpfs=["/tmp:mode=1777"])
@@ -106,6 +112,25 @@ def test_timeout_ends_all(root: str) -> None:
         run(root, "sleep 100 & sleep 100", timeout=1)
 
 
+@needs_limits
 def test_limit_that_is_refused(root: str) -> None:
     with pytest.raises(kokon.HostError, match="swappiness"):
         run(root, "id", memory="50M", memory_swappiness=50)
+
+
+@pytest.mark.skipif(MODE != "single", reason="every other one has ids and a cgroup")
+def test_what_is_missing_is_said(root: str) -> None:
+    with pytest.raises(kokon.HostError, match="best-effort"):
+        run(root, "id", memory="50M")
+    with pytest.raises(kokon.HostError, match="subordinate ids"):
+        run(root, "id", user="1000")
+    result = run(root, "cat /proc/self/uid_map; ulimit -v", memory="50M", limits="best-effort")
+    assert result.stdout.split() == ["0", str(os.geteuid()), "1", str(50 << 10)]
+
+
+def test_label_that_cannot_be_set(root: str) -> None:
+    """AppArmor runs here and has no such profile; SELinux does not run."""
+    with pytest.raises(kokon.StepError, match="AppArmor profile"):
+        run(root, "id", security_opt=["apparmor=no-such-profile"])
+    with pytest.raises(kokon.HostError, match="does not run selinux"):
+        run(root, "id", security_opt=["label=system_u:system_r:container_t:s0"])

@@ -84,12 +84,13 @@ class Launch:
         (by systemd, which moves stage 1 first); a path in /proc.
     :param map_by_parent: the id maps are written by newuidmap, which kokon runs.
     :param files: small files that are mounted into the container: path to content.
+    :param resource_limits: what stands in for a control group's limits, as (name, value).
     :param terminal_size: rows and columns of a new terminal.
     """
 
     __slots__ = (
         "cgroup_directory", "files", "late_cgroup", "map_by_parent", "parent_death", "reaper",
-        "tasks", "terminal_size",
+        "resource_limits", "tasks", "terminal_size",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,7 @@ class Launch:
         late_cgroup: str = "",
         map_by_parent: bool = False,
         files: Mapping[str, bytes] | None = None,
+        resource_limits: tuple[tuple[str, int], ...] = (),
         terminal_size: tuple[int, int] = (0, 0),
     ) -> None:
         self.reaper = reaper
@@ -111,11 +113,13 @@ class Launch:
         self.late_cgroup = late_cgroup
         self.map_by_parent = map_by_parent
         self.files = dict(files or {})
+        self.resource_limits = resource_limits
         self.terminal_size = terminal_size
 
     def key(self) -> tuple[object, ...]:
         """Equal for equal values."""
         return (
             self.reaper, self.parent_death, self.tasks, self.cgroup_directory, self.late_cgroup,
-            self.map_by_parent, tuple(self.files.items()), self.terminal_size,
+            self.map_by_parent, tuple(self.files.items()), self.resource_limits,
+            self.terminal_size,
         )  # fmt: skip

@@ -132,6 +132,10 @@ def place(plan: Builder) -> None:
             RESOURCE_LIMITS[name], limit.soft, limit.hard, name,
             why=f"/process/rlimits/{index}",
         ))  # fmt: skip
+    for name, value in plan.launch.resource_limits:
+        plan.add(ResourceLimit(
+            RESOURCE_LIMITS[name], value, value, name, why="--limits best-effort",
+        ))  # fmt: skip
 
 
 def execute(plan: Builder) -> None:

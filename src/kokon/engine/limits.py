@@ -6,7 +6,6 @@ import os
 
 from kokon.engine import owner
 from kokon.errors import HostError, OptionError
-from kokon.spec.runtime import ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +25,14 @@ class Placed:
 
     :ivar descriptors: for the plan's inherited slots.
     :ivar tasks: names of the v1 groups, :ivar directory: whether the first is a v2 directory.
+    :ivar resource_limits: what stands in for them where they cannot be had, for the launch.
     :ivar place_late: makes them once stage 1 lives, from its pid: systemd moves it first.
     :ivar late_path: where stage 1 finds the directory that was made then.
     """
 
     __slots__ = (
-        "descriptors", "directory", "late_path", "manager", "notes", "place_late", "tasks",
+        "descriptors", "directory", "late_path", "manager", "notes", "place_late",
+        "resource_limits", "tasks",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class Placed:
         self.directory = False
         self.manager: Manager | None = None
         self.notes: tuple[str, ...] = ()
+        self.resource_limits: tuple[tuple[str, int], ...] = ()
         self.place_late: Callable[[int], None] | None = None
         self.late_path = ""
 
@@ -82,7 +84,7 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
     except HostError as error:
         if options.limits != "best-effort":
             raise
-        placed.notes = _by_rlimits(configuration, error)
+        _by_rlimits(placed, resources, error)
         return placed
     undo.push(manager.remove)
     undo.push(placement.close)
@@ -100,22 +102,23 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
     return placed
 
 
-def _by_rlimits(configuration: Configuration, error: HostError) -> tuple[str, ...]:
+def _by_rlimits(placed: Placed, resources: Resources, error: HostError) -> None:
     """Limits of setrlimit(2) in place of a control group's, and what they are worth."""
-    spec = configuration.spec
-    resources = spec.linux.resources
+    stand_ins = []
     notes = [f"limits are not held by a control group: {error.what}"]
-    for unit, limit, name, worth in (
-        (resources and resources.memory, "limit", "AS", "address space of each process"),
-        (resources and resources.pids, "limit", "NPROC", "processes of the same user here"),
+    memory = resources.memory.limit if resources.memory else None
+    pids = resources.pids.limit if resources.pids else None
+    for limit, name, worth in (
+        (memory, "as", "address space of each process"),
+        (pids, "nproc", "processes of the same user here"),
     ):
-        value = getattr(unit, limit, None) if unit else None
-        if value is not None and value > 0:
-            spec.process.rlimits += (ResourceLimit(f"RLIMIT_{name}", value, value),)
-            notes.append(f"RLIMIT_{name} {value} stands in for one of them: it counts the {worth}")
-    notes.append("every other limit is not real")
-    spec.linux.resources = None
-    return tuple(notes)
+        if limit is not None and limit > 0:
+            stand_ins.append((name, limit))
+            notes.append(
+                f"RLIMIT_{name.upper()} {limit} stands in for one of them: it counts the {worth}"
+            )
+    placed.resource_limits = tuple(stand_ins)
+    placed.notes = (*notes, "every other limit is not real")
 
 
 UNIFIED = "unified"

@@ -189,6 +189,7 @@ def _prepare(
         tasks=placed.tasks,
         cgroup_directory=placed.directory,
         late_cgroup=placed.late_path,
+        resource_limits=placed.resource_limits,
         map_by_parent=bool(maps and maps.by_parent),
         files=files.small_files(options, configuration.spec),
         terminal_size=terminal_size,

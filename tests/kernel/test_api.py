@@ -148,6 +148,7 @@ def test_text(root: str) -> None:
         ({"security_opt": ["seccomp=/no/such"]}, kokon.OptionError),
         ({"env_file": ["/no/such"]}, kokon.OptionError),
         ({"keep": "/no/such/parent"}, kokon.OptionError),
+        ({"keep": "/tmp", "rw": True}, kokon.OptionError),
         ({"dns": ["here"]}, kokon.OptionError),
         ({"add_host": ["db"]}, kokon.OptionError),
         ({"limits": "perhaps"}, kokon.OptionError),

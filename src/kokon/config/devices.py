@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 ALWAYS = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
 """null, zero, full, random, urandom, tty, ptmx and every pts (config-linux.md, Default Devices)."""
+TAKEN = frozenset(
+    ("console", "fd", "mqueue", "ptmx", "pts", "shm", "stderr", "stdin", "stdout")
+)  # fmt: skip
+"""Names below /dev that are no nodes."""
 
 
 def devices(options: Options, numbers: Mapping[str, tuple[str, int, int]]) -> tuple[Device, ...]:
@@ -44,11 +48,18 @@ def split(entry: str) -> tuple[str, str, str]:
     if destination and not destination.startswith("/"):
         destination, access = "", destination
     destination = destination or source
-    if not destination.startswith("/dev/") or ".." in destination.split("/"):
+    parts = destination.split("/")
+    if parts[:2] != ["", "dev"] or len(parts) < 3 or {"", ".", ".."} & set(parts[2:]):
         raise OptionError(
             "appears below /dev only",
             where=f"--device {entry}",
             remedy="write for example --device /dev/fuse",
+        )
+    if parts[2] in TAKEN:
+        raise OptionError(
+            f"would take the place of the container's own /dev/{parts[2]}",
+            where=f"--device {entry}",
+            remedy="give it another name",
         )
     return source, destination, access or "rwm"
 

@@ -198,6 +198,12 @@ def describe(
                 remedy="write to its home directory, /tmp or a volume",
             )
         return RootFacts("assembly", assembly=found.assembly, sources=sources)
+    if options.keep is not None and (options.rw or options.read_only):
+        raise OptionError(
+            "keeps what is written beside the root",
+            where=options.words("keep"),
+            remedy=f"leave {'--rw' if options.rw else '--read-only'} out, or --keep",
+        )
     maps_ids = table is None or _maps_ids(found, host, table)
     if options.rw or (options.read_only and _has_mount_points(found, options)):
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,15 +22,10 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import peers
+from ground import PROJECT, find_compiler, make_floor, make_root
 
 import kokon
 from kokon.kernel import cgroups
-from kokon.kernel.capabilities import DEFAULT_MASK
-from kokon.security.seccomp import default_program
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "tools"))
-from compile import FLAGS, UNPADDED, find_compiler  # noqa: E402
 
 LIMITS: dict[str, object] = {"memory": "100M", "pids": 32, "cpus": 1}
 Timed = Callable[[], tuple[float, float]]
@@ -68,31 +62,6 @@ def here(run: peers.Run) -> Timed:
         return time.perf_counter() - begin, processor() - before
 
     return timed
-
-
-def make_root(directory: Path, compiler: list[str]) -> Path:
-    """A root that has what kokon mounts on, and a static /bin/true."""
-    root = directory / "root"
-    for name in ("bin", "etc", "proc", "sys", "dev", "tmp"):
-        (root / name).mkdir(parents=True)
-    for name in ("hosts", "hostname", "resolv.conf"):
-        (root / "etc" / name).touch()
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\n")
-    source = directory / "true.c"
-    source.write_text("int main(void) { return 0; }\n")
-    subprocess.run([*compiler, "-static", "-O2", source, "-o", root / "bin/true"], check=True)
-    return root
-
-
-def make_floor(directory: Path, compiler: list[str]) -> list[str]:
-    """Compiles floor.c and returns the head of its command."""
-    source, program, filter_ = PROJECT / "benchmarks/floor.c", directory / "floor", directory / "f"
-    linker = () if "ziglang" in compiler else UNPADDED
-    headers = ("-I", str(PROJECT / "init"))
-    subprocess.run([*compiler, *FLAGS, *linker, *headers, source, "-o", program], check=True)
-    filter_.write_bytes(default_program(os.uname().machine, DEFAULT_MASK))
-    return [str(program), str(directory / "root"), str(filter_), "/bin/true"]
 
 
 def floor_groups() -> list[str]:

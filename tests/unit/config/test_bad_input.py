@@ -89,7 +89,7 @@ def error(options: dict[str, Any], host: HostFacts | None = None) -> KokonError:
         ({"pid": "shared"}, "--pid shared: 'shared' is neither private nor host; give one of them"),
         ({"privileged": True, "userns": "private"}, "--userns private: cannot be had together wit"),
         ({"devices": ("/dev/null:/dev/",)}, "--device /dev/null:/dev/: appears below /dev only; "),
-        ({"devices": ("/dev/null:/etc/x",)}, "--device /dev/null:/etc/x: appears below /dev only; "),
+        ({"devices": ("/dev/null:/etc/x",)}, "--device /dev/null:/etc/x: appears below /dev only"),
         ({"devices": ("/dev/null:/dev/a/../b",)}, "--device /dev/null:/dev/a/../b: appears below"),
         ({"devices": ("/dev/null:/dev/pts/5",)}, "--device /dev/null:/dev/pts/5: would take the"),
         ({"umask": "89"}, "--umask 89: is no octal mask; write for example 027"),

@@ -9,7 +9,7 @@ PACKAGE := pyproject.toml hatch_build.py tools/compile.py $(C_SOURCES) \
 	$(shell find src/kokon -name '*.py' -o -name '*.json' -o -name py.typed)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run build generate test test-guest check check-init clean
+.PHONY: run build generate test test-guest check check-init bench clean
 
 run: $(USE)/installed
 	@$(USE)/bin/kokon run @python python3 -c \
@@ -42,6 +42,13 @@ check: $(DEV)/installed build check-init
 # init under the sanitizers, with short fuzzing
 check-init: $(DEV)/installed
 	$(if $(wildcard tests/fuzz/test_*.py),$(DEV)/bin/pytest tests/fuzz)
+
+# as root; says which programs to compare with are not installed
+bench: $(DEV)/installed $(USE)/installed build
+	$(DEV)/bin/python benchmarks/start.py
+	$(DEV)/bin/python benchmarks/growth.py
+	$(DEV)/bin/python benchmarks/imports.py
+	$(DEV)/bin/python benchmarks/unpack.py
 
 clean:
 	rm -rf $(USE) build dist src/kokon/_programs

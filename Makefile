@@ -25,7 +25,7 @@ generate: $(DEV)/installed
 	$(DEV)/bin/python tools/generate.py
 
 test: $(DEV)/installed build
-	$(DEV)/bin/pytest -m "not slow" -rs
+	$(DEV)/bin/pytest -m "not slow" -rsfE
 
 # On cgroup v2 with systemd, in a throw-away guest; VM names the command that runs one
 test-guest: $(DEV)/installed build

@@ -2,8 +2,8 @@
 
     python benchmarks/start.py [--rounds N] [--pause MS] [--quick] [--kokon COMMAND] [--only WORD]
 
-As root, for the floor and for limits.  Each round starts every case once, with a pause before each:
-without one, a wait for an RCU grace period would not be seen (docs/performance.md).  Nothing is
+As root, for the floor and for limits.  Each round starts every case once, in another order, with a
+pause before each: without one, a wait for an RCU grace period would not be seen (docs/performance.md).  Nothing is
 asserted: on a busy machine trust the minimum and the processor time.
 """
 
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from random import Random
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import peers
@@ -168,11 +169,17 @@ def present(name: str) -> bool:
 
 
 def measure(cases: list[Case], rounds: int, pause: float) -> None:
-    """Starts every case once in each round, after two starts that are not counted."""
+    """Starts every case once in each round, after two starts that are not counted.
+
+    The order changes from round to round: what ran before leaves caches warm for some and cold for
+    others.
+    """
+    shuffled, random = list(cases), Random(0)
     for case in cases:
         case.timed(), case.timed()
     for _ in range(rounds):
-        for case in cases:
+        random.shuffle(shuffled)
+        for case in shuffled:
             time.sleep(pause)
             wall, processor = case.timed()
             case.wall.append(wall)

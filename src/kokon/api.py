@@ -56,12 +56,19 @@ class CompletedProcess:
     :ivar stdout: what was captured: bytes, or str in text mode; else None.  :ivar stderr: too.
     :ivar usage: what it used.
     :ivar cause: what ended it: ``exited``, ``signal``, ``timeout``, ``memory``, ``output``.
+    :ivar notes: sentences on what was done otherwise than asked, as with ``limits="best-effort"``.
     """
 
-    __slots__ = ("args", "cause", "returncode", "stderr", "stdout", "usage")
+    __slots__ = ("args", "cause", "notes", "returncode", "stderr", "stdout", "usage")
 
     def __init__(
-        self, args: Sequence[str], returncode: int, stdout: Any, stderr: Any, outcome: Outcome
+        self,
+        args: Sequence[str],
+        returncode: int,
+        stdout: Any,
+        stderr: Any,
+        outcome: Outcome,
+        notes: tuple[str, ...],
     ) -> None:
         self.args = args
         self.returncode = returncode
@@ -69,6 +76,7 @@ class CompletedProcess:
         self.stderr = stderr
         self.usage = Usage(outcome)
         self.cause = outcome.cause
+        self.notes = notes
 
     def __repr__(self) -> str:
         return (
@@ -179,7 +187,7 @@ def run(
 
         assert timeout is not None
         raise TimeoutExpired(list(words), timeout, output=out, stderr=err)
-    completed = CompletedProcess(words, outcome.ended.returncode, out, err, outcome)
+    completed = CompletedProcess(words, outcome.ended.returncode, out, err, outcome, prepared.notes)
     if check:
         completed.check_returncode()
     return completed
@@ -198,7 +206,7 @@ def _options(
     from kokon.config.options import KNOWN, LISTS, Options
 
     for name, value in values.items():
-        if name not in KNOWN:
+        if name not in KNOWN or name in ("tty", "interactive", "timeout"):
             raise TypeError(f"run() got an unexpected keyword argument {name!r}")
         if name in LISTS and isinstance(value, str):
             values[name] = (value,)

@@ -295,9 +295,7 @@ def test_what_cannot_be_taken_back_is_found_later(
     "limited",
     [
         True,
-        pytest.param(False, marks=pytest.mark.xfail(
-            reason="without limits there is no group that would end them", strict=True
-        )),
+        False,
     ],
 )  # fmt: skip
 def test_the_end_of_a_container_without_a_pid_namespace(place: Path, limited: bool) -> None:

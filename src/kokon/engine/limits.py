@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kokon.cgroup.manager import Manager
+    from kokon.cgroup.manager import Manager, Placement
     from kokon.cgroup.usage import Hit, Usage
     from kokon.config.container import Configuration
     from kokon.config.options import Options
@@ -56,6 +56,9 @@ class Placed:
 def place(options: Options, configuration: Configuration, host: HostFacts, undo: Undo) -> Placed:
     """Makes the cgroups that the limits need; none without limits.
 
+    A container that shares the host's processes gets one too: nothing else ends what its program
+    leaves behind.
+
     :raises HostError: they cannot be had, with the way to get them.
     """
     placed = Placed()
@@ -64,42 +67,67 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
         raise OptionError(
             f"{options.limits!r} is unknown", where="--limits", remedy="give enforce or best-effort"
         )
-    if resources is None:
+    shares_processes = all(n.type != "pid" for n in configuration.spec.linux.namespaces)
+    if resources is None and not shares_processes:
         return placed
     from kokon.cgroup.manager import Manager
     from kokon.kernel import cgroups
+    from kokon.spec.resources import Resources
 
     manager = Manager.for_host(
         cgroups.read_moved(host.cgroups),
         name=f"kokon-{owner.current().name()}",
         parent=options.cgroup_parent,
     )
-    if manager.needs_pid(resources):
+    if resources is None:
+        account: tuple[str, ...] = ("processes",)
+    else:
+        # On v2 one directory counts everything; on v1 each controller costs its own.
+        account = ("memory", "cpu", "pids") if host.cgroups.mode == "v2" else ()
+    if resources is not None and manager.needs_pid(resources):
         _later(placed, manager, resources, configuration, undo)
         return placed
-    # On v2 one directory counts everything; on v1 each controller costs a directory of its own.
-    account = ("memory", "cpu", "pids") if host.cgroups.mode == "v2" else ()
     try:
-        placement = manager.create(resources, account=account, origins=configuration.asked)
+        placement = manager.create(
+            resources or Resources(), account=account, origins=configuration.asked
+        )
     except HostError as error:
+        if resources is None:
+            placed.notes = (SURVIVORS,)
+            return placed
         if options.limits != "best-effort":
             raise
         _by_rlimits(placed, resources, error)
+        return placed
+    if not placement.paths:
+        placed.notes = (SURVIVORS,)
         return placed
     undo.push(manager.remove)
     undo.push(placement.close)
     placed.manager = manager
     placed.notes = placement.notes
+    _hand_over(placed, placement)
+    return placed
+
+
+def _hand_over(placed: Placed, placement: Placement) -> None:
+    """The descriptors of the groups, in the order of the plan's inherited slots."""
     if placement.directory_fd is not None:
         placed.directory = True
         placed.descriptors.append(placement.directory_fd)
     placed.descriptors += placement.tasks_fds
+    # Controllers that are mounted together share a group, and so a descriptor.
     seen: dict[str, str] = {}
     for key, path in placement.paths.items():
         if key != UNIFIED:
             seen.setdefault(path, key)
     placed.tasks = tuple(seen.values())
-    return placed
+
+
+SURVIVORS = (
+    "without a control group, processes that the program leaves behind go on: it shares the"
+    " host's processes"
+)
 
 
 def _by_rlimits(placed: Placed, resources: Resources, error: HostError) -> None:

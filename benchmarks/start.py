@@ -3,8 +3,8 @@
     python benchmarks/start.py [--rounds N] [--pause MS] [--quick] [--kokon COMMAND] [--only WORD]
 
 As root, for the floor and for limits.  Each round starts every case once, in another order, with a
-pause before each: without one, a wait for an RCU grace period would not be seen (docs/performance.md).  Nothing is
-asserted: on a busy machine trust the minimum and the processor time.
+pause before each: without one, a wait for an RCU grace period would not be seen.  Nothing is
+asserted: on a busy machine trust the minimum and the processor time (docs/performance.md).
 """
 
 from __future__ import annotations

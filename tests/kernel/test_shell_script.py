@@ -74,8 +74,8 @@ echo written > /tmp/file && busybox stat -c 'written %a %u:%g' /tmp/file
 DIFFERENCES = {
     r"^Seccomp:.*": "the filter, which no tool of the shell loads",
     r"(?<=kokon-)[0-9a-f]{8}-[0-9]+": "each run has control groups of its own",
-    r"(?<=^SigIgn:\t)[0-9a-f]{9}": "signals of the C library's own (32 and up) that the caller ignores:"
-    " a shell has no word for them",
+    r"(?<=^SigIgn:\t)[0-9a-f]{9}": "signals of the C library's own that the caller"
+    " ignores: a shell has no word for them",
     r"(?<=overlay overlay ).*": "the layers of the root have other paths",
 }
 """What may differ, as regular expressions; the keyring cannot be seen with busybox."""

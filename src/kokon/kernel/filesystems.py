@@ -8,6 +8,8 @@ from kokon.kernel import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokon.kernel.mountinfo import Mount
 
 # The first Linux whose driver has FS_ALLOW_IDMAP (mount_setattr(2), NOTES).
@@ -67,20 +69,26 @@ class MountTable:
 class _Watch:
     """A mount table and the open file that tells when it is out of date."""
 
-    __slots__ = ("file", "key", "table")
+    __slots__ = ("fd", "key", "table")
 
     def __init__(self, key: tuple[int, str]) -> None:
         self.key = key
-        # The object closes it: once, whichever thread drops it last.
-        self.file = open("/proc/self/mountinfo", "rb", buffering=0)  # noqa: SIM115
-        self.table = MountTable(os.fsdecode(self.file.read()))
+        self.fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        text = b""
+        while part := os.read(self.fd, 1 << 16):
+            text += part
+        self.table = MountTable(os.fsdecode(text))
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Once, whichever thread drops it last; a file object would warn at the end of Python.
+        close(self.fd)
 
     def is_over(self) -> bool:
         """Whether something was mounted or unmounted since; said only once."""
         import select
 
         poller = select.poll()
-        poller.register(self.file, select.POLLPRI)
+        poller.register(self.fd, select.POLLPRI)
         return bool(poller.poll(0))
 
 

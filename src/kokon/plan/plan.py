@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-from .op import Op
+from kokon.plan.op import Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .wire import Template
+    from kokon.plan.wire import Template
 
 
 class Plan:

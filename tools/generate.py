@@ -76,7 +76,7 @@ def python_module() -> str:
             "",
             "from __future__ import annotations",
             "",
-            "from .op import Op",
+            "from kokon.plan.op import Op",
             "",
             "",
             "\n\n\n".join(python_class(row) for row in TABLE),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .op import Op
+from kokon.plan.op import Op
 
 
 class Clone(Op):

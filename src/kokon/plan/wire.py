@@ -12,9 +12,9 @@ from __future__ import annotations
 from _operator import attrgetter
 from struct import Struct, pack, unpack_from
 
-from .op import Op
-from .ops import OPS
-from .plan import Plan
+from kokon.plan.op import Op
+from kokon.plan.ops import OPS
+from kokon.plan.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

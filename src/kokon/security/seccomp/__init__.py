@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .profile import Profile
+    from kokon.security.seccomp.profile import Profile
 
 COMPILED: dict[tuple[str, int], bytes] = {}
 
@@ -24,13 +24,12 @@ def default_program(arch: str, capabilities: int) -> bytes:
     key = arch, capabilities
     if key not in COMPILED:
         from kokon.kernel.capabilities import DEFAULT_MASK
-
-        from .precompiled import PROGRAMS
+        from kokon.security.seccomp.precompiled import PROGRAMS
 
         if capabilities == DEFAULT_MASK and arch in PROGRAMS:
             COMPILED[key] = bytes.fromhex(PROGRAMS[arch])
         else:
-            from .default import profile
+            from kokon.security.seccomp.default import profile
 
             COMPILED[key] = program(profile(arch, capabilities), arch)
     return COMPILED[key]
@@ -38,14 +37,14 @@ def default_program(arch: str, capabilities: int) -> bytes:
 
 def program(profile: Profile, arch: str) -> bytes:
     """Compile a profile: see :func:`kokon.security.seccomp.compiler.program`."""
-    from .compiler import program as compiled
+    from kokon.security.seccomp.compiler import program as compiled
 
     return compiled(profile, arch)
 
 
 def parse_oci(document: object, pointer: str = "", *, newer_enosys: bool = False) -> Profile:
     """Read ``linux.seccomp``: see :func:`kokon.security.seccomp.documents.parse_oci`."""
-    from .documents import parse_oci as parsed
+    from kokon.security.seccomp.documents import parse_oci as parsed
 
     return parsed(document, pointer, newer_enosys=newer_enosys)
 
@@ -54,7 +53,7 @@ def parse_docker(
     document: object, capabilities: int, arch: str, kernel: tuple[int, int], pointer: str = ""
 ) -> Profile:
     """Read either format: see :func:`kokon.security.seccomp.documents.parse_docker`."""
-    from .documents import parse_docker as parsed
+    from kokon.security.seccomp.documents import parse_docker as parsed
 
     return parsed(document, capabilities, arch, kernel, pointer)
 
@@ -63,6 +62,6 @@ def parse_text(
     text: str | bytes, where: str, capabilities: int, arch: str, kernel: tuple[int, int]
 ) -> Profile:
     """Read a file of either format: see :func:`kokon.security.seccomp.documents.parse_text`."""
-    from .documents import parse_text as parsed
+    from kokon.security.seccomp.documents import parse_text as parsed
 
     return parsed(text, where, capabilities, arch, kernel)

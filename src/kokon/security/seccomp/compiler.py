@@ -13,10 +13,10 @@ holds here.
 
 from __future__ import annotations
 
-from ...errors import HostError, SpecError
-from .assembler import JEQ, JGE, JGT, LIMIT, Assembler, Label
-from .profile import ENOSYS, ERRNO, KILL_THREAD, Condition, Profile, Rule
-from .syscalls import numbers
+from kokon.errors import HostError, SpecError
+from kokon.security.seccomp.assembler import JEQ, JGE, JGT, LIMIT, Assembler, Label
+from kokon.security.seccomp.profile import ENOSYS, ERRNO, KILL_THREAD, Condition, Profile, Rule
+from kokon.security.seccomp.syscalls import numbers
 
 NR = 0
 ARCH = 4

@@ -18,9 +18,8 @@ Engine (github.com/moby/profiles, seccomp/default.json at cd3bed80, Apache-2.0).
 from __future__ import annotations
 
 from kokon.kernel.capabilities import mask
-
-from .compiler import SOCKETCALL
-from .profile import ALLOW, ENOSYS, EPERM, ERRNO, Condition, Profile, Rule
+from kokon.security.seccomp.compiler import SOCKETCALL
+from kokon.security.seccomp.profile import ALLOW, ENOSYS, EPERM, ERRNO, Condition, Profile, Rule
 
 ALLOWED = """
 _llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir

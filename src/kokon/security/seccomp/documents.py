@@ -7,8 +7,8 @@ engine resolves it for one container; what is left is the OCI's.
 
 from __future__ import annotations
 
-from ...errors import SpecError
-from .profile import (
+from kokon.errors import SpecError
+from kokon.security.seccomp.profile import (
     ALLOW,
     ENOSYS,
     EPERM,

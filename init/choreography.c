@@ -21,15 +21,6 @@ static void wait_for_release(void)
     close_fd(stage1_pidfd);
 }
 
-static long clone_legacy(uint64_t flags)
-{
-#if defined(__x86_64__)
-    return syscall5(__NR_clone, flags, 0, 0, 0, 0);
-#else
-    return syscall5(__NR_clone, flags, 0, 0, 0, 0);
-#endif
-}
-
 int do_clone(const struct op_clone *op)
 {
     TRY(0, stage1_pidfd = (int)syscall2(__NR_pidfd_open, syscall0(__NR_getpid), 0));
@@ -38,7 +29,7 @@ int do_clone(const struct op_clone *op)
     uint64_t signal = op->adopt ? 0 : 17 /* SIGCHLD */;
     if (op->legacy) {
         step = 3;
-        child_pid = clone_legacy(flags | signal);
+        child_pid = syscall5(__NR_clone, flags | signal, 0, 0, 0, 0);
     } else {
         step = 2;
         struct clone_args arguments = {.flags = flags, .exit_signal = signal};

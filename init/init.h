@@ -37,12 +37,11 @@ extern int step;
 /* plan.c */
 long check_plan(unsigned char *bytes, uint64_t size);
 
-/* slots.c: descriptors by number; opening into a slot that is in use closes the old one. */
+/* main.c: descriptors by number; opening into a slot that is in use closes the old one. */
 int slot_fd(int64_t slot);
 int slot_base(int64_t slot);
 void slot_set(int64_t slot, int fd);
 
-/* main.c */
 void report(uint32_t kind, int error, int detail, int64_t value);
 extern long child_pid;
 extern int go_pipe[2], stage1_pidfd, in_container;

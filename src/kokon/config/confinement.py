@@ -116,9 +116,14 @@ def seccomp(
 
     if profile is None:
         return Seccomp(filters.default_program(host.architecture, mask))
-    parsed = filters.parse_text(
-        profile, f"--security-opt seccomp={chosen}", mask, host.architecture, host.kernel
-    )
+    words = f"--security-opt seccomp={chosen}"
+    parsed = filters.parse_text(profile, words, mask, host.architecture, host.kernel)
+    if parsed.notifies():
+        raise OptionError(
+            "the profile asks a listener (SCMP_ACT_NOTIFY), and there is none",
+            where=words,
+            remedy="give those calls another action",
+        )
     return Seccomp(filters.program(parsed, host.architecture), parsed.flags)
 
 

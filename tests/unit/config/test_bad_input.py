@@ -169,3 +169,14 @@ def test_nothing_of_the_caller_gets_in() -> None:
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=kokon",
         "HOME=/h", "TOKEN=t", "A=1",
     )  # fmt: skip
+
+
+def test_a_filter_that_needs_a_listener() -> None:
+    options = Options("/root", ("x",), {"security_opt": ("seccomp=/p.json",)})
+    text = (
+        b'{"defaultAction": "SCMP_ACT_ALLOW",'
+        b' "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}]}'
+    )
+    around = Surroundings(uid=0, gid=0, groups=(), home="/", caller={}, seccomp=text)
+    with pytest.raises(OptionError, match=r"seccomp=/p.json: the profile asks a listener"):
+        configure(options, machine(), around)

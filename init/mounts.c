@@ -96,7 +96,8 @@ int do_attach_anywhere(const struct op_attach_anywhere *op)
 
 int do_attach(const struct op_attach *op)
 {
-    int target = open_target(slot_fd(op->root), op->target, op->open, op->resolve, (int)op->create);
+    int target = open_target(slot_fd(op->root), op->target, op->nofollow ? O_NOFOLLOW : 0,
+                             op->resolve, (int)op->create);
     if (target < 0)
         return target;
     step = 3;

@@ -71,7 +71,7 @@ struct op_filesystem { struct op op; int64_t slot; const char *type; char **opti
 struct op_clone_mount { struct op op; int64_t slot; int64_t base; const char *path; uint64_t recursive; };
 struct op_mount_attributes { struct op op; int64_t slot; uint64_t set; uint64_t clear; uint64_t propagation; uint64_t recursive; int64_t user_namespace; };
 struct op_attach_anywhere { struct op op; int64_t slot; const char *path; };
-struct op_attach { struct op op; int64_t slot; int64_t root; const char *target; uint64_t create; uint64_t resolve; uint64_t open; };
+struct op_attach { struct op op; int64_t slot; int64_t root; const char *target; uint64_t create; uint64_t resolve; uint64_t nofollow; };
 struct op_check_filesystem { struct op op; int64_t root; const char *path; uint64_t magic; };
 struct op_mask { struct op op; int64_t root; const char *target; int64_t templates; };
 struct op_read_only { struct op op; int64_t root; const char *target; };

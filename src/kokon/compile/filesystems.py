@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kokon.spec.runtime import Mount
 
 MAGIC = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
-O_NOFOLLOW = 0o400000
 
 
 def mount(plan: Builder) -> None:
@@ -95,5 +94,5 @@ def small_files(plan: Builder) -> None:
         slot = plan.slot()
         plan.add(CloneMount(slot, plan.templates_slot, template_name(path), why=path))
         plan.add(Attach(
-            slot, plan.root_slot, path, 2, 0, O_NOFOLLOW, about="our own file", why=path,
+            slot, plan.root_slot, path, 2, nofollow=1, about="our own file", why=path,
         ))  # fmt: skip

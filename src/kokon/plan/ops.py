@@ -287,10 +287,10 @@ class AttachAnywhere(Op):
 
 class Attach(Op):
     """Resolves the target beneath the root (openat2), makes a missing mount point (create: 1
-    directory, 2 file), and move_mount, from descriptor to descriptor; ``open``: O_NOFOLLOW to
-    mount over a link."""
+    directory, 2 file), and move_mount, from descriptor to descriptor; ``nofollow``: onto a link
+    at the end of the target, not onto what it names."""
 
-    __slots__ = ("slot", "root", "target", "create", "resolve", "open", "about")
+    __slots__ = ("slot", "root", "target", "create", "resolve", "nofollow", "about")
     CODE = 15
     PLACE = "container"
     WIRE = (
@@ -299,7 +299,7 @@ class Attach(Op):
         ("target", "t"),
         ("create", "n"),
         ("resolve", "n"),
-        ("open", "n"),
+        ("nofollow", "n"),
     )
     SLOTS = ("slot", "root")
     TEXT = "mount {about} on {target}"
@@ -312,7 +312,7 @@ class Attach(Op):
         target: str,
         create: int = 0,
         resolve: int = 0,
-        open: int = 0,
+        nofollow: int = 0,
         about: str = "",
         *,
         why: str,
@@ -322,7 +322,7 @@ class Attach(Op):
         self.target = target
         self.create = create
         self.resolve = resolve
-        self.open = open
+        self.nofollow = nofollow
         self.about = about
         self.why = why
 

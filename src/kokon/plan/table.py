@@ -116,12 +116,12 @@ TABLE = (
         "move_mount",
         "A mount that other steps clone from; it goes away with the old root."),
     Row("Attach", "container",
-        "slot:slot root:slot target:text create:num=0 resolve:num=0 open:num=0 about:words=",
+        "slot:slot root:slot target:text create:num=0 resolve:num=0 nofollow:num=0 about:words=",
         "mount {about} on {target}",
         "mkdirat openat openat2 move_mount",
         "Resolves the target beneath the root (openat2), makes a missing mount point"
-        " (create: 1 directory, 2 file), and move_mount, from descriptor to descriptor; ``open``:"
-        " O_NOFOLLOW to mount over a link."),
+        " (create: 1 directory, 2 file), and move_mount, from descriptor to descriptor;"
+        " ``nofollow``: onto a link at the end of the target, not onto what it names."),
     Row("CheckFilesystem", "container", "root:slot path:text magic:num type:words",
         "see that {path} is a real {type}",
         "openat2 fstatfs compare",

@@ -71,35 +71,41 @@ def _plain(value: object) -> object:
     return value
 
 
-def _flags(value: int, names: Mapping[str, int]) -> str:
-    found = [name for name, bit in names.items() if value & bit == bit]
-    return ", ".join(found)
+def flags(value: int, names: Mapping[str, int]) -> list[str]:
+    """The names of the flags that are set."""
+    return [name for name, bit in names.items() if value & bit == bit]
+
+
+def limit(value: int) -> str:
+    """A limit of setrlimit(2), as prlimit(1) takes it."""
+    return "unlimited" if value == constants.RLIM_INFINITY else str(value)
+
+
+def device(op: ops.Node) -> tuple[str, int, int]:
+    """Type, major and minor number, as mknod(1) takes them (makedev(3))."""
+    kind = {constants.S_IFCHR: "c", constants.S_IFBLK: "b"}.get(op.mode & 0o170000, "p")
+    return kind, op.device >> 8 & 0xFFF, op.device & 0xFF | op.device >> 12 & ~0xFF
 
 
 def _namespaces(op: Any) -> str:
-    found = _flags(op.namespaces, constants.NAMESPACES)
-    kind = "namespace" if "," not in found else "namespaces"
-    return f"a new {found} {kind}" if "," not in found else f"new {found} {kind}"
+    found = flags(op.namespaces, constants.NAMESPACES)
+    words = ", ".join(found)
+    return f"new {words} namespaces" if len(found) > 1 else f"a new {words} namespace"
 
 
 def _options(op: Any) -> str:
     pairs = zip(op.options[::2], op.options[1::2], strict=True)
     words = [key if value is None else f"{key}={value}" for key, value in pairs]
-    words += [
-        name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.attributes & bit == bit
-    ]
+    words += flags(op.attributes, constants.MOUNT_ATTRIBUTES)
     return f" ({', '.join(words)})" if words else ""
 
 
 def _attributes(op: Any) -> str:
-    words = [name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.set & bit == bit]
+    words = flags(op.set, constants.MOUNT_ATTRIBUTES)
     if op.set & constants.MOUNT_ATTR_IDMAP:
         words.append("mapped ids")
-    words += [
-        f"not {name}" for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.clear & bit == bit
-    ]
-    if op.propagation:
-        words.append(_flags(op.propagation, constants.PROPAGATION))
+    words += [f"not {name}" for name in flags(op.clear, constants.MOUNT_ATTRIBUTES)]
+    words += flags(op.propagation, constants.PROPAGATION)
     return ", ".join(words) or "nothing"
 
 
@@ -109,13 +115,8 @@ def _capabilities(mask: int) -> str:
     return ", ".join(names(mask)) or "(none)"
 
 
-def _limit(value: int) -> str:
-    return "unlimited" if value == constants.RLIM_INFINITY else str(value)
-
-
 def _device(op: Any) -> str:
-    kind = {constants.S_IFCHR: "c", constants.S_IFBLK: "b"}.get(op.mode & 0o170000, "p")
-    major, minor = op.device >> 8 & 0xFFF, op.device & 0xFF | op.device >> 12 & ~0xFF
+    kind, major, minor = device(op)
     return f"{kind} {major}:{minor}"
 
 
@@ -129,7 +130,7 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
     ops.Unshare: {"namespaces_words": _namespaces},
     ops.IdMap: {"content_words": lambda op: "; ".join(op.content.strip().split("\n"))},
     ops.Propagation: {
-        "propagation_words": lambda op: _flags(op.propagation, constants.PROPAGATION)
+        "propagation_words": lambda op: ", ".join(flags(op.propagation, constants.PROPAGATION))
     },
     ops.Filesystem: {"options_words": _options},
     ops.CloneMount: {
@@ -150,8 +151,8 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
         )
     },
     ops.ResourceLimit: {
-        "soft_words": lambda op: _limit(op.soft),
-        "hard_words": lambda op: _limit(op.hard),
+        "soft_words": lambda op: limit(op.soft),
+        "hard_words": lambda op: limit(op.hard),
     },
     ops.BoundingSet: {"mask_words": lambda op: _capabilities(op.mask)},
     ops.Capabilities: {"permitted_words": lambda op: _capabilities(op.permitted)},

@@ -6,6 +6,7 @@ from struct import unpack
 
 from kokon.kernel import capabilities, constants
 from kokon.plan import ops
+from kokon.plan.explain import device, flags, limit
 from kokon.plan.shell_words import content, quote, write
 
 TYPE_CHECKING = False
@@ -87,9 +88,7 @@ def _filesystem(inside: Inside, op: ops.Filesystem) -> None:
     if op.slot in inside.for_proc:
         inside.say("this script uses the /proc of the host")
         return
-    options = [
-        name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.attributes & bit == bit
-    ]
+    options = flags(op.attributes, constants.MOUNT_ATTRIBUTES)
     read_only = "ro" in options
     options = [word for word in options if word != "ro"] + _own_options(inside, op)
     place = inside.place(op.slot, op.about)
@@ -132,7 +131,7 @@ def _clone_mount(inside: Inside, op: ops.CloneMount) -> None:
 
 
 def _mount_attributes(inside: Inside, op: ops.MountAttributes) -> None:
-    words = [name for name, bit in constants.MOUNT_ATTRIBUTES.items() if op.set & bit == bit]
+    words = flags(op.set, constants.MOUNT_ATTRIBUTES)
     words += [name for name, bit in CLEARED.items() if op.clear & bit]
     if op.clear & constants.MOUNT_ATTR_ATIME and not op.set & constants.MOUNT_ATTR_ATIME:
         words.append("relatime")
@@ -146,9 +145,8 @@ def _mount_attributes(inside: Inside, op: ops.MountAttributes) -> None:
         inside.do(f"attributes {','.join(words)} {place}")
     elif words:
         inside.do(f"{mount} -o remount,bind,{','.join(words)} {place}")
-    for name, bit in constants.PROPAGATION.items():
-        if op.propagation & bit:
-            inside.do(f"{mount} --make-{'r' if op.recursive else ''}{name} {place}")
+    for name in flags(op.propagation, constants.PROPAGATION):
+        inside.do(f"{mount} --make-{'r' if op.recursive else ''}{name} {place}")
 
 
 def _attach_anywhere(inside: Inside, op: ops.AttachAnywhere) -> None:
@@ -222,8 +220,7 @@ def _node(inside: Inside, op: ops.Node) -> None:
         inside.do(f"mount --bind {quote('/dev/' + op.path)} {path}")
         inside.inexact(NOT_MADE)
         return
-    kind = {constants.S_IFCHR: "c", constants.S_IFBLK: "b"}.get(op.mode & 0o170000, "p")
-    major, minor = op.device >> 8 & 0xFFF, op.device & 0xFF | op.device >> 12 & ~0xFF
+    kind, major, minor = device(op)
     numbers = "" if kind == "p" else f" {major} {minor}"
     inside.do(f"mknod -m {op.mode & 0o7777:o} {path} {kind}{numbers}")
     if op.uid or op.gid:
@@ -281,11 +278,7 @@ def _dumpable(inside: Inside, op: ops.Dumpable) -> None:
 
 
 def _resource_limit(inside: Inside, op: ops.ResourceLimit) -> None:
-    soft, hard = (
-        "unlimited" if value == constants.RLIM_INFINITY else str(value)
-        for value in (op.soft, op.hard)
-    )
-    inside.limits.append(f"--{op.name}={soft}:{hard}")
+    inside.limits.append(f"--{op.name}={limit(op.soft)}:{limit(op.hard)}")
     inside.say(f"the last command does it: prlimit {inside.limits[-1]}")
 
 

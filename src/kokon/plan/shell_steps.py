@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kokon.kernel import constants
 from kokon.plan import ops
-from kokon.plan.explain import sentence
+from kokon.plan.explain import flags, sentence
 from kokon.plan.provenance import asked_by
 from kokon.plan.shell_commands import commands
 from kokon.plan.shell_words import comment, quote, visible, write
@@ -227,14 +227,11 @@ class Inside:
 
 
 def _namespaces(plan: Plan, clone: ops.Clone) -> list[str]:
-    words = [FLAGS[name] for name, bit in constants.NAMESPACES.items() if clone.namespaces & bit]
+    words = [FLAGS[name] for name in flags(clone.namespaces, constants.NAMESPACES)]
     for op in plan.ops:
         if isinstance(op, ops.Propagation):
-            words += [
-                f"--propagation {name}"
-                for name, bit in constants.PROPAGATION.items()
-                if op.propagation & bit
-            ]
+            names = flags(op.propagation, constants.PROPAGATION)
+            words += [f"--propagation {name}" for name in names]
     return words
 
 

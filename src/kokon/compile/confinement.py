@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import pack
 
 from kokon.errors import HostError
+from kokon.kernel.capabilities import BITS
 from kokon.plan.ops import (
     Ambient,
     BoundingSet,
@@ -21,8 +22,6 @@ from kokon.security import idmap
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
-
-CAP_SYS_ADMIN = 1 << 21
 
 
 def drop(plan: Builder) -> None:
@@ -44,7 +43,7 @@ def drop(plan: Builder) -> None:
     # A filter is refused (EACCES) without no_new_privs or SYS_ADMIN.  Where new privileges stay
     # possible SYS_ADMIN is kept over the filter; the execve takes it away, for it is in neither
     # the bounding, the inheritable nor the ambient set.
-    extra = CAP_SYS_ADMIN if filter_ and not process.no_new_privileges else 0
+    extra = BITS["SYS_ADMIN"] if filter_ and not process.no_new_privileges else 0
     plan.add(Capabilities(
         sets.effective | extra, sets.permitted | extra, sets.inheritable,
         why="/process/capabilities",

@@ -6,6 +6,7 @@ file system of any other would not open); else the host's nodes are bound onto e
 
 from __future__ import annotations
 
+from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
@@ -46,9 +47,9 @@ KINDS = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
 def makes_nodes(plan: Builder) -> bool:
-    """Nodes by mknod need root of the first user namespace, with CAP_MKNOD (27)."""
+    """Nodes by mknod need root of the first user namespace, with CAP_MKNOD."""
     host = plan.host
-    return plan.privileged and host.maps_all_ids and bool(host.capabilities >> 27 & 1)
+    return plan.privileged and host.maps_all_ids and bool(host.capabilities & BITS["MKNOD"])
 
 
 def make(plan: Builder) -> None:

@@ -12,6 +12,7 @@ from kokon.kernel.constants import (
     SYSFS_MAGIC,
 )
 from kokon.plan.ops import Attach, CheckFilesystem, CloneMount, Filesystem
+from kokon.security import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,18 +72,14 @@ def without_unmapped_ids(
     """Devpts refuses a group that is not mapped (EINVAL): with a single id there is no group 5."""
     if mount.type != "devpts" or not plan.user_namespace:
         return tuple(data)
+    mappings = plan.spec.linux.gid_mappings
     kept: list[str | None] = []
     for key, value in zip(data[::2], data[1::2], strict=True):
-        if key == "gid" and value and value.isdecimal() and not _is_mapped(plan, int(value)):
+        group = int(value) if key == "gid" and value and value.isdecimal() else None
+        if group is not None and idmap.to_host(mappings, group) is None:
             continue
         kept += (key, value)
     return tuple(kept)
-
-
-def _is_mapped(plan: Builder, gid: int) -> bool:
-    return any(
-        m.container_id <= gid < m.container_id + m.size for m in plan.spec.linux.gid_mappings
-    )
 
 
 def small_files(plan: Builder) -> None:

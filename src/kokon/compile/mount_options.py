@@ -14,7 +14,6 @@ from kokon.kernel.constants import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
     MS_PRIVATE,
-    MS_REC,
     PROPAGATION,
 )
 
@@ -107,8 +106,3 @@ def parse(kind: str, options: tuple[str, ...], where: str) -> MountOptions:
                 remedy="leave it out or see mount(8)",
             )
     return result
-
-
-def recursion(result: MountOptions) -> int:
-    """MS_REC where the propagation holds for the whole tree."""
-    return MS_REC if result.propagation_recursive else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
+from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWNET,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from kokon.compile.builder import Builder
 
 WHY = "/linux/namespaces"
-CAP_SYS_PTRACE = 19
 
 # A clone cannot enter these at once: the cgroup namespace begins at the cgroup that was joined,
 # a time namespace is for children (time_namespaces(7)).
@@ -66,7 +66,7 @@ def clone(plan: Builder) -> None:
     # Process 1 of a pid namespace may not use CLONE_PARENT (EINVAL), but inherits what stage 1
     # leaves behind.
     adopt = 0 if plan.host.process_1 else 1
-    if plan.maps_ids and plan.host.capabilities >> CAP_SYS_PTRACE & 1:
+    if plan.maps_ids and plan.host.capabilities & BITS["SYS_PTRACE"]:
         # Who has our user id owns the new user namespace too, and so may trace what is in it: a
         # container that sees the host's processes would reach stage 2, which still has the host's
         # files (row E2).  Stage 1 needs SYS_PTRACE then to open its namespace.

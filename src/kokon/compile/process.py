@@ -34,6 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Docker's: PATH of a program, and where it is looked for, when nothing is said."""
 
 RESOURCES = {
     "cpuset": "cpu", "cpuacct": "cpu", "blkio": "blockIO", "hugetlb": "hugepageLimits",
@@ -159,7 +161,7 @@ def candidates(program: str, environment: tuple[str, ...]) -> tuple[str, ...]:
     """Where execvp(3) would look for a program, by the PATH of the container's environment."""
     if "/" in program:
         return (program,)
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    path = DEFAULT_PATH
     for entry in environment:
         if entry.startswith("PATH="):
             path = entry[5:]

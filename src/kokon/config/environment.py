@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from kokon.compile.process import DEFAULT_PATH
 from kokon.errors import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def variables(
@@ -28,7 +27,7 @@ def variables(
     :param root: what the root needs; a person's own entries win.
     :raises OptionError: an entry without a name, or with a NUL byte.
     """
-    values = {"PATH": PATH, "HOSTNAME": hostname, "HOME": home, **root}
+    values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": home, **root}
     if terminal:
         values["TERM"] = "xterm"
     lines = [line for text in files for line in text.splitlines()]

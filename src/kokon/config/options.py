@@ -104,8 +104,6 @@ TABLE = (
 
 FLAGS = frozenset(option.python for option in TABLE if option.kind == "flag")
 LISTS = frozenset(option.python for option in TABLE if option.kind == "list")
-
-
 KNOWN = frozenset(option.python for option in TABLE)
 
 _DEFAULTS: dict[str, Any] = {

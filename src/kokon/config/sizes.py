@@ -7,6 +7,7 @@ option's name for its error, which gives an example that works.
 from __future__ import annotations
 
 from kokon.errors import OptionError
+from kokon.kernel.constants import RESOURCE_LIMITS
 from kokon.spec.resources import MOST_CPUS, index_ranges
 
 TYPE_CHECKING = False
@@ -24,10 +25,6 @@ SMALLEST_QUOTA = 1_000
 
 _UNITS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LIMITS = (
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
-    "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
-)  # fmt: skip
 
 
 def memory_bytes(
@@ -135,8 +132,9 @@ def ulimit(value: str, option: str = "--ulimit") -> tuple[str, int, int]:
     name = name.strip().lower().removeprefix("rlimit_")
     if not equals:
         _refuse(option, value, "has no limit", example)
-    if name not in _LIMITS:
-        _refuse(option, value, f"names no limit; Linux has {', '.join(_LIMITS)}", example)
+    if name not in RESOURCE_LIMITS:
+        known = ", ".join(sorted(RESOURCE_LIMITS))
+        _refuse(option, value, f"names no limit; Linux has {known}", example)
     words = rest.split(":")
     limits = [_limit(word.strip()) for word in words]
     if len(words) > 2 or None in limits:

@@ -48,7 +48,6 @@ MOUNT_ATTRIBUTES = {
 }
 
 # mount(2): propagation
-MS_REC = 0x4000
 MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
@@ -77,7 +76,7 @@ S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 S_IFIFO = 0o010000
 
-# getrlimit(2), by the names of ulimit -a in Docker's words
+# getrlimit(2), by the names that Docker's --ulimit takes
 RESOURCE_LIMITS = {
     "cpu": 0,
     "fsize": 1,

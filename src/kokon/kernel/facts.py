@@ -6,6 +6,7 @@ import os
 from time import monotonic
 
 from kokon.kernel import filesystems
+from kokon.kernel.capabilities import BITS
 from kokon.kernel.cgroups import CgroupLayout
 
 TYPE_CHECKING = False
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-CAP_SYS_ADMIN = 21
-CAP_SETUID = 7
 ALL_IDS = ((0, 0, 2**32 - 1),)
 
 KEPT = 10.0
@@ -109,12 +108,12 @@ class HostFacts:
     @property
     def may_mount(self) -> bool:
         """Whether we may mount where we are: CAP_SYS_ADMIN over our own mount namespace."""
-        return self.owns_mounts and bool(self.capabilities >> CAP_SYS_ADMIN & 1)
+        return self.owns_mounts and bool(self.capabilities & BITS["SYS_ADMIN"])
 
     @property
     def is_root(self) -> bool:
         """Root with the capabilities to make namespaces and map ids by itself."""
-        return self.uid == 0 and self.may_mount and bool(self.capabilities >> CAP_SETUID & 1)
+        return self.uid == 0 and self.may_mount and bool(self.capabilities & BITS["SETUID"])
 
     @property
     def maps_all_ids(self) -> bool:

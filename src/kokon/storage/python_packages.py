@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from kokon.compile.process import DEFAULT_PATH
 from kokon.storage.assembler import Assembler
 from kokon.storage.dynamic_loader import read_bytes
 from kokon.storage.interpreter import (
@@ -18,8 +19,6 @@ from kokon.storage.interpreter import (
     user_site,
     virtual_environment,
 )
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 WHY = "packages of the caller's Python"
 
@@ -38,7 +37,7 @@ def show_packages(assembler: Assembler) -> dict[str, str]:
         assembler.show(f"{venv}/bin", "the virtual environment's programs")
         assembler.show(f"{venv}/pyvenv.cfg", "the virtual environment", copy=True)
         assembler.show(sys.executable, "the virtual environment's interpreter")
-        environment = {"VIRTUAL_ENV": venv, "PATH": f"{venv}/bin:{PATH}"}
+        environment = {"VIRTUAL_ENV": venv, "PATH": f"{venv}/bin:{DEFAULT_PATH}"}
     if not system:
         assembler.hide(site_directories())
     elif os.path.isdir(user_site()):

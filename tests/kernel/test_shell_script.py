@@ -19,9 +19,8 @@ from leftovers import busybox_root, groups_of, skip_without_namespaces
 
 import kokon
 from kokon.config.options import Options
-from kokon.engine import owner
+from kokon.engine import explain, owner
 from kokon.engine.run import prepare
-from kokon.engine.script import shell_script
 
 TOOLS = ("unshare", "mount", "findmnt", "pivot_root", "setpriv", "prlimit", "setsid", "ip", "ldd")
 
@@ -121,7 +120,7 @@ def by_kokon(root: str, words: tuple[str, ...], **options: Any) -> str:
 def script_of(root: str, words: tuple[str, ...], **options: Any) -> str:
     prepared = prepare(Options(root, words, options))
     try:
-        return shell_script(prepared)
+        return explain.script(prepared)
     finally:
         prepared.close()
 

@@ -8,8 +8,6 @@ from kokon.errors import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from kokon.engine.run import Prepared
 
 FORMATS = ("text", "json", "shell")
@@ -73,56 +71,16 @@ def _format(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _printed(prepared: Prepared, format: str) -> str:
+    from kokon.engine import explain
+
     if format == "shell":
-        from kokon.engine.script import shell_script
-
-        return shell_script(prepared)
-    from kokon.plan import explain
-
-    plan, asked = prepared.plan, prepared.configuration.asked
-    groups = _control_groups(prepared)
+        return explain.script(prepared)
     if format == "json":
         import json
 
-        return (
-            json.dumps({"control_groups": groups, "steps": explain.steps(plan, asked)}, indent=2)
-            + "\n"
-        )
-    lines = []
-    for group in groups:
-        lines.append(f"Before that, the control group {group['directory']}:")
-        for write in group["writes"]:
-            lines.append(f"      write {write['value']} to {write['file']}  [{write['why']}]")
-    text = "".join(line + "\n" for line in lines) + explain.text(plan, asked)
+        return json.dumps(explain.values(prepared), indent=2) + "\n"
+    text = explain.text(prepared)
     return _emphasized(text) if emphasis(1) else text
-
-
-def _control_groups(prepared: Prepared) -> list[dict[str, Any]]:
-    """What is written to the container's control groups, which is no part of the plan."""
-    manager, resources = prepared.limits.manager, prepared.configuration.spec.linux.resources
-    if manager is None or resources is None:
-        return []
-    from kokon.engine.script import control_groups
-    from kokon.plan.provenance import asked_by
-
-    asked = prepared.configuration.asked
-    groups = [(group.directory, group.writes) for group in control_groups(prepared)]
-    if not groups:
-        from kokon.cgroup import tables
-
-        writes = tables.writes(resources, manager.layout, asked)
-        rows = tuple((write.file, write.value, write.why) for write in writes)
-        groups = [("that systemd makes for it", rows)]
-    return [
-        {
-            "directory": directory,
-            "writes": [
-                {"file": file, "value": value, "why": asked_by(why, asked)}
-                for file, value, why in writes
-            ],
-        }
-        for directory, writes in groups
-    ]
 
 
 def _emphasized(text: str) -> str:

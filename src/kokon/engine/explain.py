@@ -1,19 +1,52 @@
-"""``explain --format shell``: a prepared run as a script, with the control groups that it has."""
+"""``explain`` of a prepared run: its plan, and its control groups, which are no part of that."""
 
 from __future__ import annotations
 
 import os
 
-from kokon.plan import shell
+from kokon.plan import explain, shell
+from kokon.plan.provenance import asked_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from kokon.cgroup.group import Group
+    from kokon.cgroup.manager import Manager
     from kokon.cgroup.write import Write
     from kokon.engine.run import Prepared
 
 
-def shell_script(prepared: Prepared) -> str:
+def text(prepared: Prepared) -> str:
+    """What is written to control groups, then the steps, each with who asked for it."""
+    asked = prepared.configuration.asked
+    lines = []
+    for directory, writes in _written(prepared):
+        lines.append(f"Before that, the control group {directory}:\n")
+        for file, value, why in writes:
+            lines.append(f"      write {value} to {file}  [{asked_by(why, asked)}]\n")
+    return "".join(lines) + explain.text(prepared.plan, asked)
+
+
+def values(prepared: Prepared) -> dict[str, Any]:
+    """The same as plain values for JSON."""
+    asked = prepared.configuration.asked
+    return {
+        "control_groups": [
+            {
+                "directory": directory,
+                "writes": [
+                    {"file": file, "value": value, "why": asked_by(why, asked)}
+                    for file, value, why in writes
+                ],
+            }
+            for directory, writes in _written(prepared)
+        ],
+        "steps": explain.steps(prepared.plan, asked),
+    }
+
+
+def script(prepared: Prepared) -> str:
     """The script that does what a run would do; encode it with ``surrogateescape``.
 
     :param prepared: a run that is not started; it is to be closed before the script runs, which
@@ -21,18 +54,36 @@ def shell_script(prepared: Prepared) -> str:
     """
     configuration = prepared.configuration
     return shell.script(
-        prepared.plan, configuration.spec, configuration.asked, control_groups(prepared)
+        prepared.plan, configuration.spec, configuration.asked, _control_groups(prepared)
     )
 
 
-def control_groups(prepared: Prepared) -> tuple[shell.ControlGroup, ...]:
-    """The control groups of a prepared run; none where systemd makes them later."""
+def _written(prepared: Prepared) -> list[tuple[str, tuple[tuple[str, str, str], ...]]]:
+    """Each control group, and (file, value, why) of what is written to it."""
+    groups = [(group.directory, group.writes) for group in _control_groups(prepared)]
+    limits = _limits(prepared)
+    if limits and not groups:
+        rows = tuple((write.file, write.value, write.why) for write in limits[1])
+        return [("that systemd makes for it", rows)]
+    return groups
+
+
+def _limits(prepared: Prepared) -> tuple[Manager, tuple[Write, ...]] | None:
+    """Who makes the control groups, and the limits in them; None without limits."""
     manager, resources = prepared.limits.manager, prepared.configuration.spec.linux.resources
     if manager is None or resources is None:
-        return ()
+        return None
     from kokon.cgroup import tables
 
-    writes = tables.writes(resources, manager.layout, prepared.configuration.asked)
+    return manager, tables.writes(resources, manager.layout, prepared.configuration.asked)
+
+
+def _control_groups(prepared: Prepared) -> tuple[shell.ControlGroup, ...]:
+    """The control groups of a prepared run; none where systemd makes them later."""
+    limits = _limits(prepared)
+    if limits is None:
+        return ()
+    manager, writes = limits
     made = {group.path: (key, group) for key, group in reversed(manager.groups.items())}
     return tuple(
         _control_group(prepared, key, group, writes) for key, group in reversed(made.values())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kokon.storage.remove import remove_tree
+from kokon.kernel.removal import remove_tree
 
 
 @pytest.fixture

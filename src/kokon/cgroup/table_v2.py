@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokon.cgroup.write import escaped
+from kokon.plan.provenance import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

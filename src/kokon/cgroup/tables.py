@@ -8,9 +8,10 @@ values no kernel takes.  The rest is in ``table_v1`` and ``table_v2``.  A field 
 from __future__ import annotations
 
 from kokon.cgroup import table_v1, table_v2
-from kokon.cgroup.write import LARGEST, Table, Write, escaped
+from kokon.cgroup.write import Table, Write
 from kokon.errors import SpecError
-from kokon.spec.resources import index_ranges
+from kokon.plan.provenance import escaped
+from kokon.spec.resources import LARGEST, index_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

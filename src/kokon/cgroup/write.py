@@ -11,14 +11,6 @@ if TYPE_CHECKING:
 
     from kokon.kernel.cgroups import CgroupLayout, Hierarchy
 
-LARGEST = (1 << 63) - 1
-"""The kernel's parsers of sizes wrap around beyond this (lib/cmdline.c, memparse)."""
-
-
-def escaped(name: str) -> str:
-    """A name as a part of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
 
 class Write:
     """One value for one file.

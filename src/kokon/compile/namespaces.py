@@ -23,6 +23,7 @@ from kokon.plan.ops import (
     UserNamespace,
     WriteProc,
 )
+from kokon.plan.provenance import escaped
 from kokon.security import idmap
 
 TYPE_CHECKING = False
@@ -110,7 +111,7 @@ def configure(plan: Builder) -> None:
     if plan.new_namespaces & CLONE_NEWNET:
         plan.add(Loopback(why=WHY))
     for key, value in spec.linux.sysctl.items():
-        why = "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
+        why = f"/linux/sysctl/{escaped(key)}"
         check_sysctl(plan, key, why)
         path = "sys/" + key.replace(".", "/")
         plan.add(WriteProc(plan.proc_slot, 0, path, value, about=f"sysctl {key}", why=why))

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from kokon.errors import OptionError
 from kokon.kernel.constants import RESOURCE_LIMITS
-from kokon.spec.resources import MOST_CPUS, index_ranges
+from kokon.spec.resources import LARGEST, MOST_CPUS, index_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
-
-LARGEST = (1 << 63) - 1
-"""Beyond this the kernel's own parser of sizes wraps around (lib/cmdline.c, memparse)."""
 
 CPU_PERIOD = 100_000
 """Microseconds: the kernel's default period of a CPU quota."""

@@ -1,4 +1,4 @@
-"""Who asked for a part of a spec: JSON pointers to the options that set them."""
+"""JSON pointers of a spec, and which option set the part that one names."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def asked_by(why: str, asked: Mapping[str, str]) -> str:
             return asked[pointer]
         pointer = pointer.rpartition("/")[0]
     return why
+
+
+def escaped(name: str) -> str:
+    """A name as a part of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")

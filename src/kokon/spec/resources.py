@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+LARGEST = (1 << 63) - 1
+"""Beyond this the kernel's own parsers of sizes wrap around (lib/cmdline.c, memparse)."""
+
 MOST_CPUS = 8192
 """The largest CONFIG_NR_CPUS: no index of a CPU or memory node is at or above it."""
 

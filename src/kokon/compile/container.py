@@ -1,6 +1,7 @@
 """``compile_container``: a spec, a machine and a root become the plan that makes the container.
 
-Each line below is one concern and one file; their order is the order of the plan.
+Each line below is one concern and one file.  Their order is the order of the plan in each of its
+three parts: before Clone, in stage 1 after it, and in stage 2 (``plan/barriers.py``).
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
     namespaces.take_cgroups(plan)  # descriptors of cgroups, handed over by the runtime
     namespaces.clone(plan)  # stage 2 in its new namespaces, its ids mapped
     process.adjust(plan)  # what only the outside may set of it
-    process.begin(plan)  # signals, session, cgroups, propagation, a procfs of our own
+    process.begin(plan)  # cgroups, signals, session, propagation, a procfs of our own, labels
     devices.make(plan)  # a /dev of our own, not yet mounted
     roots.make(plan)  # the root file system, not yet mounted
     mounts.take_sources(plan)  # volumes: what they show, taken from the host
-    namespaces.release(plan)  # stage 1 is done: nothing of the host is reached after this
+    namespaces.release(plan)  # stage 1 ends, stage 2 goes on
     namespaces.configure(plan)  # host name, loopback, sysctls
     roots.attach(plan)  # the root in place
     filesystems.mount(plan)  # /proc, /sys, /dev, volumes, in the order of the spec
     terminal.make(plan)  # a pty of the container's devpts
     masks.cover(plan)  # what of /proc and /sys is hidden or read-only
     roots.seal(plan)  # read-only where asked, pivot_root, the old root gone
-    process.place(plan)  # limits, working directory
+    process.place(plan)  # umask, working directory, limits
     confinement.drop(plan)  # groups, ids, capabilities, no new privileges, the filter
     process.execute(plan)  # descriptors closed, the program runs
     return plan.plan()

@@ -59,9 +59,10 @@ def make(plan: Builder) -> None:
         return
     slot = plan.dev_slot = plan.slot()
     # Stage 1 makes the tmpfs where it makes nodes; its owner is root of the container.
-    put = plan.source if makes_nodes(plan) else plan.add
-    owner = host_id(plan.spec.linux.uid_mappings, 0) if makes_nodes(plan) else 0
-    group = host_id(plan.spec.linux.gid_mappings, 0) if makes_nodes(plan) else 0
+    nodes, linux = makes_nodes(plan), plan.spec.linux
+    put = plan.source if nodes else plan.add
+    owner = host_id(linux.uid_mappings, 0) if nodes else 0
+    group = host_id(linux.gid_mappings, 0) if nodes else 0
     options: tuple[str, ...] = ("mode", "755", "size", "64k")
     if owner or group:
         options += ("uid", str(owner), "gid", str(group))
@@ -76,12 +77,12 @@ def make(plan: Builder) -> None:
     for device in every(plan):
         name = device.path.removeprefix("/dev/")
         why = "/mounts" if device in DEFAULT else "/linux/devices"
-        if makes_nodes(plan):
+        if nodes:
             put(Node(
                 slot, name, KINDS[device.type] | device.file_mode,
                 device_number(device.major, device.minor),
-                host_id(plan.spec.linux.uid_mappings, device.uid),
-                host_id(plan.spec.linux.gid_mappings, device.gid), why=why,
+                host_id(linux.uid_mappings, device.uid),
+                host_id(linux.gid_mappings, device.gid), why=why,
             ))  # fmt: skip
         else:
             put(File(slot, name, b"", 0o644, why=why))

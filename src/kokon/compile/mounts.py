@@ -90,16 +90,14 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
             where=f"{why}/source",
             remedy="use --userns host, or a directory on ext4, xfs, btrfs or (Linux 6.3) tmpfs",
         )
-    user_namespace = plan.user_namespace_slot if mapped else -1
     about = mount.destination
     tree = options.propagation
     if not options.propagation_recursive:
         # What is below would stay a peer of the host's mounts (row M13), unless that is the wish.
         tree = 0 if options.propagation == MS_SHARED else MS_SLAVE
     plan.source(MountAttributes(
-        slot, options.recursive_set | mapped, options.recursive_clear,
-        tree,
-        1, user_namespace, about=about, why=f"{why}/options",
+        slot, options.recursive_set | mapped, options.recursive_clear, tree, 1,
+        plan.user_namespace_slot if mapped else -1, about=about, why=f"{why}/options",
     ))  # fmt: skip
     top = 0 if options.propagation_recursive else options.propagation
     if options.set or options.clear or top:

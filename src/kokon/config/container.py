@@ -313,20 +313,18 @@ def _oom_score(options: Options) -> int | None:
     return limits.number(options.oom_score_adj, "--oom-score-adj", -1000, 1000)
 
 
-def _pairs(entries: tuple[str, ...], option: str, example: str) -> dict[str, str]:
+def _sysctls(options: Options) -> dict[str, str]:
     pairs = {}
-    for entry in entries:
+    for entry in options.sysctls:
         key, equals, value = entry.partition("=")
         if not equals or not key:
             raise OptionError(
-                "is not KEY=VALUE", where=f"{option} {entry}", remedy=f"write for example {example}"
+                "is not KEY=VALUE",
+                where=f"--sysctl {entry}",
+                remedy="write for example net.ipv4.ip_forward=1",
             )
         pairs[key] = value
     return pairs
-
-
-def _sysctls(options: Options) -> dict[str, str]:
-    return _pairs(options.sysctls, "--sysctl", "net.ipv4.ip_forward=1")
 
 
 def _time_offsets(options: Options) -> dict[str, tuple[int, int]]:

@@ -10,6 +10,10 @@ from kokon.plan.plan import Plan
 MOUNTS = (
     ops.Attach, ops.AttachAnywhere, ops.CloneMount, ops.Filesystem, ops.Mask, ops.ReadOnly,
 )  # fmt: skip
+FILLERS = (
+    ops.Open, ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
+)  # fmt: skip
+"""What puts a descriptor into its ``slot``."""
 LAST = (ops.Reap, ops.CloseDescriptors, ops.Execute)
 
 
@@ -85,8 +89,3 @@ def _slots(plan: Plan) -> list[str]:
                 broken.append(f"step {number}, {type(op).__name__}, uses slot {value}: it is empty")
         filled.add(made)
     return broken
-
-
-FILLERS = (
-    ops.Open, ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
-)  # fmt: skip

@@ -141,21 +141,21 @@ class Manager:
         resources: Resources,
         *,
         account: tuple[str, ...] = (),
-        origins: Mapping[str, str] | None = None,
+        asked: Mapping[str, str] | None = None,
         pid: int | None = None,
     ) -> Placement:
         """Make the groups and set the limits.
 
         :param account: what is wanted without a limit, where the machine has it: keys of
             :data:`kokon.cgroup.tables.ACCOUNTS`.
-        :param origins: JSON pointer to option, for errors.
+        :param asked: JSON pointer to option, for errors.
         :param pid: stage 1, see :meth:`needs_pid`; it must live until the usage has been read.
         :raises RequestError: a value that no kernel takes.
         :raises HostError: a limit that cannot be set.  Whatever is raised, nothing is left.
         """
         if self.systemd and self.layout.mode == "v2" and pid is None:
             raise ValueError("a scope of systemd needs a process: see needs_pid")
-        writes = tables.writes(resources, self.layout, origins)
+        writes = tables.writes(resources, self.layout, asked)
         wished = tables.accounting(account, self.layout)
         try:
             self._make_v1(writes, wished)
@@ -169,13 +169,13 @@ class Manager:
             raise
 
     def update(
-        self, resources: Resources, *, origins: Mapping[str, str] | None = None
+        self, resources: Resources, *, asked: Mapping[str, str] | None = None
     ) -> tuple[Write, ...]:
         """Set limits of groups that exist; what was written.
 
         :raises HostError: a limit cannot be set, or the container has no group for it.
         """
-        writes = tables.writes(resources, self.layout, origins)
+        writes = tables.writes(resources, self.layout, asked)
         memory, unified = resources.memory, self.groups.get(UNIFIED)
         if memory is not None and memory.check_before_update and memory.limit and unified:
             used = unified.number("memory.current") or 0

@@ -44,16 +44,16 @@ ACCOUNTS = {
 
 
 def writes(
-    resources: Resources, layout: CgroupLayout, origins: Mapping[str, str] | None = None
+    resources: Resources, layout: CgroupLayout, asked: Mapping[str, str] | None = None
 ) -> tuple[Write, ...]:
     """The writes that make ``resources`` true in a fresh group, in order.
 
-    :param origins: JSON pointer to the option that set it (``/linux/resources/memory/limit`` to
+    :param asked: JSON pointer to the option that set it (``/linux/resources/memory/limit`` to
         ``--memory``); it becomes ``why``.
     :raises RequestError: a value that no kernel takes.
     :raises HostError: this machine lacks what is asked; null, 0, false and "no limit" are accepted.
     """
-    table = Table(layout, origins or {})
+    table = Table(layout, asked or {})
     if resources.memory is not None:
         _memory(table, resources.memory)
     if resources.cpu is not None:

@@ -62,19 +62,19 @@ class Table:
     """The writes for one machine, in the order in which the kernel takes them.
 
     :param layout: the machine's hierarchies.
-    :param origins: JSON pointer to the option that set it, for ``why`` and errors.
+    :param asked: JSON pointer to the option that set it, for ``why`` and errors.
     """
 
-    __slots__ = ("layout", "origins", "writes")
+    __slots__ = ("layout", "asked", "writes")
 
-    def __init__(self, layout: CgroupLayout, origins: Mapping[str, str]) -> None:
+    def __init__(self, layout: CgroupLayout, asked: Mapping[str, str]) -> None:
         self.layout = layout
-        self.origins = origins
+        self.asked = asked
         self.writes: list[Write] = []
 
     def why(self, pointer: str) -> str:
         """The option behind a JSON pointer, else the pointer."""
-        return asked_by(pointer, self.origins)
+        return asked_by(pointer, self.asked)
 
     def add(
         self,

@@ -89,7 +89,7 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
         return placed
     try:
         placement = manager.create(
-            resources or Resources(), account=account, origins=configuration.asked
+            resources or Resources(), account=account, asked=configuration.asked
         )
     except HostError as error:
         if resources is None:
@@ -165,7 +165,7 @@ def _later(
     undo.push(lambda: os.close(kept))
 
     def place_late(pid: int) -> None:
-        placement = manager.create(resources, origins=configuration.asked, pid=pid)
+        placement = manager.create(resources, asked=configuration.asked, pid=pid)
         undo.push(manager.remove)
         try:
             if placement.directory_fd is not None:

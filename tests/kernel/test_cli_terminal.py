@@ -265,6 +265,12 @@ def test_a_terminal_without_one_outside(root: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_timeout_longer_than_one_poll(start: Any, root: Path) -> None:
+    session = start("run", "--timeout", "40d", root, "echo", "done")
+    session.until("done")
+    assert session.status() == 0
+
+
 def test_timeout(start: Any, root: Path) -> None:
     session = start("run", "--timeout", "500ms", root, "cat")
     assert session.status() == 124

@@ -7,7 +7,8 @@ from errno import EIO
 from fcntl import ioctl
 from select import POLLIN, POLLOUT, poll
 from struct import pack
-from time import monotonic
+
+from kokon.runtime.streams import LONGEST, wait_until
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ class Connection:
                 poller.register(self._master, POLLIN | (POLLOUT if self._typed else 0))
             if self._feeds and not self._typed:
                 poller.register(0, POLLIN)
-            wait = None if deadline is None else max(0.0, (deadline - monotonic()) * 1000)
+            wait = wait_until(deadline)
             ready = dict(poller.poll(wait))
-            if not ready:
+            if not ready and wait != LONGEST:
                 ended, deadline = "timeout", None
                 self._process.kill()
             if 0 in ready:

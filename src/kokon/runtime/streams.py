@@ -59,9 +59,7 @@ def communicate(
         poller.register(sink, select.POLLOUT)
     try:
         while True:
-            wait = None
-            if deadline is not None and result.ended == "exit":
-                wait = min(max(0.0, (deadline - monotonic()) * 1000), LONGEST)
+            wait = wait_until(deadline if result.ended == "exit" else None)
             ready = dict(poller.poll(wait))
             if not ready:
                 if wait != LONGEST:
@@ -97,6 +95,14 @@ def communicate(
             os.close(sink)
         for fd in outputs:
             os.close(fd)
+
+
+def wait_until(deadline: float | None) -> float | None:
+    """Milliseconds for poll(2), :data:`LONGEST` at most; None without a deadline.
+
+    :param deadline: of time.monotonic().
+    """
+    return None if deadline is None else min(max(0.0, (deadline - monotonic()) * 1000), LONGEST)
 
 
 def _feed(sink: int, view: memoryview) -> memoryview:

@@ -3,7 +3,6 @@ the compilers' own analysis.  `make check-init` runs this."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -128,8 +127,8 @@ def trapping_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.setattr(program, "_read", Path(target).read_bytes)
     monkeypatch.setattr(program, "_sealed", {})
     yield
-    for fd in program._sealed.values():
-        os.close(fd)
+    for kept in program._sealed.values():
+        kept.close()
 
 
 @pytest.mark.kernel

@@ -269,6 +269,7 @@ def test_what_cannot_be_taken_back_is_found_later(
     from kokon.engine.undo import Undo
 
     us = owner.current()
+    us.note(f"{place}/store/writes")
     name = us.name()
     (place / "store/writes" / name).mkdir(parents=True)
     (place / "store").chmod(0o700)

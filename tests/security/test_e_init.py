@@ -125,7 +125,7 @@ FDS = "ls /proc/self/fd 2>/dev/null; stat -c %i . /"
 @pytest.mark.parametrize("init", [True, False])
 def test_e3_descriptors_of_the_caller(root: Path, mode: Mode, host: Path, init: bool) -> None:
     def work() -> None:
-        ours = {program.descriptor(), owner.current().fd}
+        ours = {program.descriptor(), owner.current().lock.fd}
         directory = fcntl(os.open(host, os.O_RDONLY), F_DUPFD, 900)
         secret = fcntl(os.open(host / "secret", os.O_RDWR), F_DUPFD, 900)
         for number in (*range(3, 12), 60, 100, *range(196, 230), 300, 511, 800, 1000):

@@ -22,7 +22,7 @@ class Mappings:
     :ivar notes: what is said of them once.
     """
 
-    __slots__ = ("_range", "by_parent", "gids", "notes", "uids")
+    __slots__ = ("_range", "_token", "by_parent", "gids", "notes", "uids")
 
     def __init__(
         self,
@@ -30,17 +30,19 @@ class Mappings:
         gids: tuple[IdMapping, ...],
         by_parent: bool = False,
         range_: int = 0,
+        token: str = "",
     ) -> None:
         self.uids = uids
         self.gids = gids
         self.by_parent = by_parent
         self._range = range_
+        self._token = token
 
     def release(self) -> None:
         """Gives a private range back, for the next container of this process."""
-        if self._range:
+        if self._range and self._token == _owner_of_free:
             _free.append(self._range)
-            self._range = 0
+        self._range = 0
 
 
 def choose(host: HostFacts) -> Mappings:
@@ -71,7 +73,7 @@ def _ranges(pairs: tuple[tuple[int, int], ...]) -> list[range]:
 
 
 _free: list[int] = []
-_owner_of_free = 0
+_owner_of_free = ""
 
 
 def _private_range(host: HostFacts) -> Mappings:
@@ -82,15 +84,16 @@ def _private_range(host: HostFacts) -> Mappings:
         same = tuple(IdMapping(inside, inside, size) for inside, _, size in host.id_map)
         return Mappings(same, same)
     global _owner_of_free
-    if _owner_of_free != os.getpid():
+    token = owner.current().token
+    if _owner_of_free != token:
         _free.clear()
-        _owner_of_free = os.getpid()
+        _owner_of_free = token
     try:
         first = _free.pop()
     except IndexError:
         first = _claim()
     mapping = (IdMapping(0, first, idmap.RANGE),)
-    return Mappings(mapping, mapping, range_=first)
+    return Mappings(mapping, mapping, range_=first, token=token)
 
 
 def _claim() -> int:

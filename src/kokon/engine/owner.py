@@ -13,6 +13,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 
 from kokon import paths
 from kokon.errors import HostError, KokonError
+from kokon.kernel.kept import Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ class Owner:
 
     :ivar token: eight letters, unique on this machine.
     :ivar files: other files that stand for something of ours; they go when we go.
+    :ivar lock: the token's file, locked.
     :ivar names: names that are free again, see :meth:`name`.
     :ivar leaves: something could not be taken back: the token stays, for a sweep to find it.
     """
 
-    __slots__ = ("_counter", "fd", "files", "leaves", "names", "path", "pid", "token")
+    __slots__ = ("_counter", "_places", "files", "leaves", "lock", "names", "path", "pid", "token")
 
     def __init__(self) -> None:
         directory = private_directory(private_directory(paths.state()) + "/owners")
@@ -37,22 +39,24 @@ class Owner:
             self.path = f"{directory}/{self.token}"
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-                self.fd = os.open(self.path, flags, 0o600)
+                fd = os.open(self.path, flags, 0o600)
             except FileExistsError:
                 continue
             try:
-                flock(self.fd, LOCK_EX | LOCK_NB)
+                flock(fd, LOCK_EX | LOCK_NB)
                 # Between our open and our lock a sweep may have taken it for a dead owner's.
-                if os.fstat(self.fd).st_nlink:
+                if os.fstat(fd).st_nlink:
                     break
             except BlockingIOError:
                 pass
-            os.close(self.fd)
+            os.close(fd)
+        self.lock = Kept(fd)
         self.pid = os.getpid()
         self.files: list[str] = []
         self.names: list[str] = []
         self.leaves = False
         self._counter = 0
+        self._places: set[str] = set()
 
     def name(self) -> str:
         """A name with the token in it that nothing has now.
@@ -66,9 +70,20 @@ class Owner:
         self._counter += 1
         return f"{self.token}-{self._counter}"
 
+    def note(self, directory: str) -> None:
+        """Writes down where things with our token are made: the store of whoever sweeps may be
+        another one."""
+        if directory not in self._places:
+            os.write(self.lock.fd, os.fsencode(directory) + b"\0")
+            self._places.add(directory)
+
+    def is_alive(self) -> bool:
+        """Whether this is still the process that has the lock."""
+        return self.pid == os.getpid() and self.lock.is_there()
+
     def release(self) -> None:
         """Removes the token, unless something with its name is left."""
-        if os.getpid() != self.pid or self.fd < 0:
+        if not self.is_alive():
             return
         for path in () if self.leaves else (*self.files, self.path):
             try:
@@ -76,8 +91,7 @@ class Owner:
             except OSError:
                 pass
         self.files.clear()
-        os.close(self.fd)
-        self.fd = -1
+        self.lock.close()
 
 
 _current: Owner | None = None
@@ -87,10 +101,14 @@ _made: dict[int, Owner] = {}
 def current() -> Owner:
     """The owner of this process, made at the first run (and again in a forked child)."""
     global _current
-    if _current is None or _current.pid != os.getpid():
+    before = _current
+    if before is None or not before.is_alive():
         import atexit
 
         made = Owner()
+        if before is not None and _made.get(made.pid) is before:
+            # Its lock was closed under it: a sweep may have taken it for dead.
+            _made.pop(made.pid, None)
         # One step for threads that come here at once: the first one's stays.
         _current = _made.setdefault(made.pid, made)
         if _current is not made:
@@ -98,7 +116,7 @@ def current() -> Owner:
             return _made[made.pid]
         atexit.register(made.release)
         return made
-    return _current
+    return before
 
 
 def private_directory(path: str) -> str:
@@ -152,8 +170,8 @@ def _not_private(path: str) -> HostError:
     )
 
 
-def bury(directory: str, remove: Callable[[str], object]) -> None:
-    """Calls ``remove`` with each token whose process is gone.
+def bury(directory: str, remove: Callable[[str, list[str]], object]) -> None:
+    """Calls ``remove`` with each token whose process is gone, and the directories it noted.
 
     The token goes when that is done; where it fails the next sweep finds the token again.
     """
@@ -171,7 +189,7 @@ def bury(directory: str, remove: Callable[[str], object]) -> None:
             continue
         try:
             flock(fd, LOCK_EX | LOCK_NB)
-            remove(token)
+            remove(token, os.fsdecode(os.read(fd, 1 << 20)).split("\0")[:-1])
             os.unlink(path)
         except (OSError, KokonError):
             pass

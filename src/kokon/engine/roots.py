@@ -204,9 +204,22 @@ def describe(
             where=options.words("keep"),
             remedy=f"leave {'--rw' if options.rw else '--read-only'} out, or --keep",
         )
+    if options.rw and found.path != os.path.abspath(options.root):
+        raise OptionError(
+            "would change what the tarball is for every later run",
+            where="--rw",
+            remedy="use --keep DIR, or unpack it to a directory of your own",
+        )
     maps_ids = table is None or _maps_ids(found, host, table)
     if options.rw or (options.read_only and _has_mount_points(found, options)):
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
+    store = os.path.realpath(paths.store())
+    if store.startswith(os.path.realpath(found.path).rstrip("/") + "/"):
+        raise RootError(
+            f"{options.root} holds kokon's own store ({store}), so its writes cannot lie over it",
+            where="ROOT",
+            remedy="name a smaller directory, or @host for this machine's programs",
+        )
     upper, volatile = _writes(options, host, undo)
     unfit = _unfit(found.path, upper, host, maps_ids)
     if unfit:
@@ -331,9 +344,9 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
         return keep, False
     directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
     us = owner.current()
+    us.note(directory)
     name = us.name()
     parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    os.mkdir(name, 0o700, dir_fd=parent)
 
     def remove() -> None:
         from kokon.kernel.removal import remove_tree
@@ -350,6 +363,7 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
         us.names.append(name)
 
     undo.push(remove)
+    os.mkdir(name, 0o700, dir_fd=parent)
     os.mkdir(f"{name}/upper", dir_fd=parent)
     # It becomes the container's "/", whatever the caller's umask is.
     os.chmod(f"{name}/upper", 0o755, dir_fd=parent)

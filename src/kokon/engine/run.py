@@ -9,7 +9,7 @@ from time import monotonic
 from kokon.compile.inputs import Launch, Source
 from kokon.config.container import Configuration, Surroundings, implied
 from kokon.config.container import namespaces as wanted_namespaces
-from kokon.engine import files, limits, mappings, plans, roots, sources, sweep
+from kokon.engine import files, limits, mappings, owner, plans, roots, sources, sweep
 from kokon.engine.undo import Undo
 from kokon.errors import HostError, KokonError
 from kokon.kernel import facts, filesystems
@@ -17,7 +17,7 @@ from kokon.plan import wire
 from kokon.plan.ops import Clone
 from kokon.plan.plan import Plan
 from kokon.runtime.process import FirstProcess
-from kokon.runtime.spawn import occupy_standard_numbers, spawn
+from kokon.runtime.spawn import Spawned, occupy_standard_numbers, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kokon.config.options import Options
     from kokon.kernel.facts import HostFacts
     from kokon.runtime.process import Ended
-    from kokon.runtime.spawn import Report, Spawned
+    from kokon.runtime.spawn import Report
 
 
 class Prepared:
@@ -79,6 +79,9 @@ class Prepared:
         maps = self.mappings
         if maps and maps.by_parent:
             turns.append(lambda pid: mappings.write_by_helpers(self.host, maps, pid))
+        spawned = Spawned()
+        # Before it is started: an interrupt may come before anybody has it who would wait for it.
+        self.undo.push(spawned.end)
         return spawn(
             wire.encode(self.plan),
             self.limits.descriptors,
@@ -86,6 +89,7 @@ class Prepared:
             terminal=self.configuration.spec.process.terminal,
             turns=turns,
             linger=bool(self.limits.place_late),
+            init=spawned,
         )
 
     def _clone3_is_refused(self, report: Report | None) -> bool:
@@ -137,8 +141,13 @@ def prepare(
     undo = Undo()
     try:
         return _prepare(options, terminal, terminal_size, parent_death, progress, undo)
+    except Exception:
+        undo.run()
+        raise
     except BaseException:
         undo.run()
+        # An interrupt may have come after a thing was made and before it was noted.
+        owner.current().leaves = True
         raise
 
 

@@ -26,20 +26,20 @@ def sweep() -> None:
         owner.bury(directory, _remove)
 
 
-def _remove(token: str) -> None:
+def _remove(token: str, places: list[str]) -> None:
     from kokon.cgroup.manager import remove_stale
     from kokon.kernel import cgroups
 
     # A container that is still about to die with its caller is ended here.
     remove_stale(cgroups.read(), lambda name: name.partition("-")[0] != token, kill=True)
-    _remove_writes(token)
+    for directory in places:
+        _remove_writes(token, directory)
     mappings.release_claims({token})
 
 
-def _remove_writes(token: str) -> None:
+def _remove_writes(token: str, directory: str) -> None:
     from kokon.kernel.removal import remove_tree
 
-    directory = paths.store() + "/writes"
     try:
         parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

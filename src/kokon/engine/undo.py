@@ -20,15 +20,23 @@ class Undo:
         self._steps.append(step)
 
     def run(self) -> list[Exception]:
-        """Takes every step; what went wrong on the way."""
+        """Takes every step; what went wrong on the way.
+
+        :raises BaseException: an interrupt, when the other steps have been taken.
+        """
         errors = []
+        interrupt = None
         while self._steps:
             try:
                 self._steps.pop()()
             except Exception as error:
                 errors.append(error)
-        if errors:
+            except BaseException as error:
+                interrupt = error
+        if errors or interrupt:
             from kokon.engine import owner
 
             owner.current().leaves = True
+        if interrupt:
+            raise interrupt
         return errors

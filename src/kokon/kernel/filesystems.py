@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 from kokon.kernel import mountinfo
+from kokon.kernel.kept import Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kokon.kernel.mountinfo import Mount
 
 # The first Linux whose driver has FS_ALLOW_IDMAP (mount_setattr(2), NOTES).
@@ -69,26 +68,28 @@ class MountTable:
 class _Watch:
     """A mount table and the open file that tells when it is out of date."""
 
-    __slots__ = ("fd", "key", "table")
+    __slots__ = ("file", "key", "table")
 
     def __init__(self, key: tuple[int, str]) -> None:
         self.key = key
-        self.fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self.file = Kept(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
         text = b""
-        while part := os.read(self.fd, 1 << 16):
+        while part := os.read(self.file.fd, 1 << 16):
             text += part
         self.table = MountTable(os.fsdecode(text))
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+    def __del__(self) -> None:
         # Once, whichever thread drops it last; a file object would warn at the end of Python.
-        close(self.fd)
+        self.file.close()
 
     def is_over(self) -> bool:
         """Whether something was mounted or unmounted since; said only once."""
+        if not self.file.is_there():
+            return True
         import select
 
         poller = select.poll()
-        poller.register(self.fd, select.POLLPRI)
+        poller.register(self.file.fd, select.POLLPRI)
         return bool(poller.poll(0))
 
 

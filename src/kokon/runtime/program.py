@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 from kokon.errors import HostError
+from kokon.kernel.kept import Kept
 from kokon.paths import INIT_DIGESTS, INIT_PROGRAM
 
 _MFD_EXEC = 0x10  # Linux 6.3; with vm.memfd_noexec=1 an unflagged memfd cannot be executed
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE (fcntl(2))
 _F_ADD_SEALS = 1033
 
-_sealed: dict[str, int] = {}
+_sealed: dict[str, Kept] = {}
 
 
 def descriptor() -> int:
@@ -19,14 +20,17 @@ def descriptor() -> int:
 
     :raises HostError: the program is missing, or is not the one that belongs to this kokon.
     """
-    fd = _sealed.get(INIT_PROGRAM)
-    if fd is None:
-        made = _seal(_read())
+    kept = _sealed.get(INIT_PROGRAM)
+    if kept is not None and not kept.is_there():
+        _sealed.pop(INIT_PROGRAM, None)
+        kept = None
+    if kept is None:
+        made = Kept(_seal(_read()))
         # One step for threads that come here at once: the first one's stays.
-        fd = _sealed.setdefault(INIT_PROGRAM, made)
-        if fd != made:
-            os.close(made)
-    return fd
+        kept = _sealed.setdefault(INIT_PROGRAM, made)
+        if kept is not made:
+            made.close()
+    return kept.fd
 
 
 def _read() -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from _functools import partial  # type: ignore[import-not-found]  # functools costs a start
+from _signal import SIGKILL  # type: ignore[import-not-found]  # signal imports enum
 from errno import EACCES, EAGAIN, EBADF, EPERM
 from struct import Struct
 
 from kokon.errors import HostError
 from kokon.runtime import program
-from kokon.runtime.spawner import spawned
+from kokon.runtime.spawner import in_lasting_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +50,12 @@ class Spawned:
     """
 
     __slots__ = (
-        "failed", "pid", "reply_fd", "report_fd", "stage1", "started", "status", "terminal",
+        "_records", "failed", "pid", "reply_fd", "report_fd", "stage1", "started", "status",
+        "terminal",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self._records: list[bytes] = []
         self.report_fd = -1
         self.reply_fd = -1
         self.pid = 0
@@ -94,9 +98,16 @@ class Spawned:
         return self.terminal >= 0
 
     def drain(self) -> None:
-        """Reads every record until init has closed its end."""
-        while record := _read_record(self.report_fd):
-            self.take(record)
+        """Reads the records that are left when init is gone.
+
+        Not until the pipe ends: a child that another thread forks has its writing end too.
+        """
+        os.set_blocking(self.report_fd, False)
+        try:
+            while self.read():
+                pass
+        except BlockingIOError:
+            pass
 
     def release(self) -> None:
         """Lets stage 1 end, and waits for that."""
@@ -104,11 +115,44 @@ class Spawned:
             os.close(self.reply_fd)
             self.reply_fd = -1
         if self.stage1:
-            pid, self.stage1 = self.stage1, 0
             try:
-                os.waitpid(pid, 0)
+                os.waitpid(self.stage1, 0)
             except ChildProcessError:
                 pass  # another wait of this process took it; what it had to say it has reported
+            self.stage1 = 0  # only now: an interrupt of the wait must not lose it
+
+    def end(self) -> None:
+        """Ends and reaps what was started, unless all is closed: for when we cannot go on."""
+        if self.report_fd < 0:
+            return
+        try:
+            # Stage 1 that waits for us sees the end of the reply, ends stage 2 and itself.
+            self.release()
+            for record in self._records:
+                if record:
+                    self.take(record)
+            self.await_pid()
+            if self.pid:
+                # One that is no child of ours any more may have given its number to another.
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                os.kill(self.pid, SIGKILL)
+                os.waitpid(self.pid, 0)
+        except OSError:
+            pass
+        finally:
+            self.close()
+
+    def await_pid(self) -> None:
+        """Reads records until the first process is known, or that there is none."""
+        while not self.pid and not self.failed and self.read():
+            pass
+
+    def read(self) -> Report | None:
+        """Waits for one record and notes what it says; None when init has closed its end."""
+        # One call for Python: a signal handler that raises cannot come before the record is kept.
+        self._records.extend(map(os.read, (self.report_fd,), (REPORT.size,)))
+        record = self._records[-1]
+        return self.take(record) if record else None
 
     def close(self) -> None:
         """Lets everything go."""
@@ -139,6 +183,7 @@ def spawn(
     terminal: bool = False,
     turns: Sequence[Callable[[int], None]] = (),
     linger: bool = False,
+    init: Spawned | None = None,
 ) -> Spawned:
     """Starts init on a plan and returns when stage 1 is done; stage 2 goes on.
 
@@ -149,62 +194,49 @@ def spawn(
     :param turns: what kokon does at each AwaitParent of the plan, in order; called with the pid of
         stage 2, or of stage 1 while there is no stage 2.
     :param linger: stage 1 stays until ``Spawned.close`` (op Release).
+    :param init: what is returned, for a caller who has to know it before it is started.
     """
     opened: list[int] = []
-    init = Spawned()
+    init = init or Spawned()
     try:
-        init.report_fd, report_write = _channel(terminal)
-        opened.append(report_write)
-        plan_fd = os.memfd_create("kokon-plan", os.MFD_CLOEXEC)
-        opened.append(plan_fd)
-        _write_all(plan_fd, wire)
-        passed = {REPORT_FD: report_write, PLAN_FD: plan_fd}
-        if turns or linger:
-            reply_read, init.reply_fd = os.pipe2(os.O_CLOEXEC)
-            opened.append(reply_read)
-            passed[REPLY_FD] = reply_read
-        passed.update(enumerate(inherited, FIRST_FD))
-        init.stage1 = _start({**passed, 0: streams[0], 1: streams[1], 2: streams[2]}, opened)
-    except BaseException:
-        init.close()
-        raise
-    finally:
-        for fd in opened:
-            os.close(fd)
-    try:
+        try:
+            init.report_fd, report_write = _channel(terminal)
+            opened.append(report_write)
+            plan_fd = os.memfd_create("kokon-plan", os.MFD_CLOEXEC)
+            opened.append(plan_fd)
+            _write_all(plan_fd, wire)
+            passed = {REPORT_FD: report_write, PLAN_FD: plan_fd}
+            if turns or linger:
+                reply_read, init.reply_fd = os.pipe2(os.O_CLOEXEC)
+                opened.append(reply_read)
+                passed[REPLY_FD] = reply_read
+            passed.update(enumerate(inherited, FIRST_FD))
+            passed.update(enumerate(streams))
+            _start(init, passed, opened)
+        except Exception:
+            init.close()  # nothing was started; an interrupt does not tell
+            raise
+        finally:
+            for fd in opened:
+                os.close(fd)
         for turn in turns:
             _take_turn(init, turn)
         if not linger:
             init.release()
-        while not init.pid and not init.failed and (record := _read_record(init.report_fd)):
-            init.take(record)
+        init.await_pid()
     except BaseException:
-        _abandon(init)
+        init.end()
         raise
     return init
 
 
 def _take_turn(init: Spawned, turn: Callable[[int], None]) -> None:
     """Waits until stage 1 waits for us, does our part, and lets it go on."""
-    while not init.failed and (record := _read_record(init.report_fd)):
-        if init.take(record).kind == REPORT_READY:
+    while not init.failed and (report := init.read()):
+        if report.kind == REPORT_READY:
             turn(init.pid or init.stage1)
             os.write(init.reply_fd, b"\0")
             return
-
-
-def _abandon(init: Spawned) -> None:
-    """Ends and reaps what was started, after a failure of our own."""
-    try:
-        # Stage 1 that waits for us sees the end of the reply, ends stage 2 and itself.
-        init.release()
-        init.drain()
-        if init.pid:
-            os.waitpid(init.pid, 0)
-    except OSError:
-        pass
-    finally:
-        init.close()
 
 
 def _channel(terminal: bool) -> tuple[int, int]:
@@ -216,25 +248,25 @@ def _channel(terminal: bool) -> tuple[int, int]:
     return ours.detach(), theirs.detach()
 
 
-def _start(passed: dict[int, int], opened: list[int]) -> int:
+def _start(init: Spawned, passed: dict[int, int], opened: list[int]) -> None:
     """posix_spawn with each descriptor at its number."""
     executable = program.descriptor()
     top = FIRST_FD + len(passed)
+    if executable in passed:
+        executable = _above(executable, top, opened)
     actions = []
     for target, source in passed.items():
         # A source that is itself a target would be overwritten before it is used.
         if source != target and source in passed:
-            from fcntl import fcntl
-
-            source = fcntl(source, _F_DUPFD_CLOEXEC, top)
-            opened.append(source)
+            source = _above(source, top, opened)
         # dup2 onto itself would leave close-on-exec set: init clears nothing for 0, 1, 2.
         actions.append((os.POSIX_SPAWN_DUP2, source, target))
     path = f"/proc/self/fd/{executable}"
+    pids: list[int] = []
     try:
-        return spawned(
-            lambda: os.posix_spawn(path, ("kokon-init",), {}, file_actions=actions, setsigmask=())
-        )
+        spawn_init = partial(os.posix_spawn, file_actions=actions, setsigmask=())
+        # One call for Python: a signal handler that raises cannot come before the pid is noted.
+        in_lasting_thread(lambda: pids.extend(map(spawn_init, (path,), (("kokon-init",),), ({},))))
     except OSError as error:
         remedy = {
             EBADF: f"allow more open files: ulimit -n {top + 64}",
@@ -243,11 +275,17 @@ def _start(passed: dict[int, int], opened: list[int]) -> int:
             EPERM: "programs in memory may not be executed here: sysctl vm.memfd_noexec=1",
         }.get(error.errno or 0, "")
         raise HostError("init cannot be started", errno=error.errno or 0, remedy=remedy) from None
+    finally:
+        if pids:
+            init.stage1 = pids[0]
 
 
-def _read_record(fd: int) -> bytes:
-    record = os.read(fd, REPORT.size)
-    return record if len(record) == REPORT.size else b""
+def _above(fd: int, top: int, opened: list[int]) -> int:
+    """A second descriptor of the same file, with a number that no target has."""
+    from fcntl import fcntl
+
+    opened.append(fcntl(fd, _F_DUPFD_CLOEXEC, top))
+    return opened[-1]
 
 
 def _write_all(fd: int, data: bytes) -> None:

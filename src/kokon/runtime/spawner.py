@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from _queue import SimpleQueue
     from collections.abc import Callable
 
-    Work = tuple[Callable[[], int], "SimpleQueue[int | BaseException]"]
+    Work = tuple[Callable[[], object], "SimpleQueue[BaseException | None]"]
 
 _queue_of: tuple[int, SimpleQueue[Work]] | None = None
 
 
-def spawned(work: Callable[[], int]) -> int:
-    """The pid that ``work`` (a posix_spawn) returns, called in a thread that does not end."""
+def in_lasting_thread(work: Callable[[], object]) -> None:
+    """Calls ``work`` (a posix_spawn) in a thread that does not end, and raises what it raises."""
     if get_native_id() == os.getpid():
-        return work()
+        work()
+        return
     from _queue import SimpleQueue
 
-    answer: SimpleQueue[int | BaseException] = SimpleQueue()
+    answer: SimpleQueue[BaseException | None] = SimpleQueue()
     _queue().put((work, answer))
-    result = answer.get()
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    error = answer.get()
+    if error is not None:
+        raise error
 
 
 def _queue() -> SimpleQueue[Work]:
@@ -51,6 +51,7 @@ def _serve(queue: SimpleQueue[Work]) -> None:
     while True:
         work, answer = queue.get()
         try:
-            answer.put(work())
+            work()
+            answer.put(None)
         except BaseException as error:
             answer.put(error)

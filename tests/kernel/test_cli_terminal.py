@@ -68,6 +68,14 @@ class Session:
             return False
         return True
 
+    def becomes(self, name: str) -> None:
+        """Waits until the container's first process has executed it."""
+        pid = self.process.pid
+        first = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+        end = time.monotonic() + PATIENCE
+        while Path(f"/proc/{first}/comm").read_text() != name + "\n":
+            assert time.monotonic() < end
+
     def until(self, pattern: str) -> re.Match[str]:
         """Waits until the screen shows it, and forgets the screen up to there."""
         end = time.monotonic() + PATIENCE
@@ -192,6 +200,70 @@ def test_control_c_is_the_programs(start: Any, root: Path) -> None:
     session.type("\x03")
     session.until(r"caught")
     assert session.status() == 9
+
+
+@pytest.mark.parametrize(("key", "number"), [("\x03", signal.SIGINT), ("\x1c", signal.SIGQUIT)])
+def test_a_key_that_process_1_does_not_handle_ends_it(
+    start: Any, root: Path, key: str, number: int
+) -> None:
+    session = start("run", root, "sh", "-c", "echo ready; exec sleep 1000")
+    session.until(r"ready")
+    session.becomes("sleep")
+    session.type(key)
+    assert session.status() == 128 + number
+    assert termios.tcgetattr(session.slave) == session.before
+
+
+def test_three_control_c_end_what_ignores_them(start: Any, root: Path) -> None:
+    script = "trap '' INT; echo ready; while :; do sleep 1; done"
+    session = start("run", root, "sh", "-c", script)
+    session.until(r"ready")
+    session.type("\x03\x03")
+    time.sleep(0.2)
+    assert session.process.poll() is None
+    session.type("\x03")
+    assert session.status() == 130
+
+
+def test_control_c_ends_the_job_and_not_its_shell(start: Any, root: Path) -> None:
+    session = start("run", root, "sh", "-i")
+    session.until(r"# ")
+    session.type("\x03")
+    session.type("sleep 1000; echo job=$?\n")
+    session.until(r"job=\$\?\s")
+    time.sleep(0.3)
+    session.type("\x03")
+    session.until(r"# ")
+    session.type("echo still$((1)); exit 4\n")
+    session.until(r"still1")
+    assert session.status() == 4
+
+
+def test_with_a_reaper_control_c_is_the_kernels(start: Any, root: Path) -> None:
+    session = start("run", "--init", root, "sh", "-c", "echo ready; exec sleep 1000")
+    session.until(r"ready")
+    session.type("\x03")
+    assert session.status() == 130
+
+
+@pytest.mark.parametrize("modes", ["-isig", "intr ^A"])
+def test_a_key_that_sends_no_signal_is_a_letter(start: Any, root: Path, modes: str) -> None:
+    script = f"stty {modes}; echo ready; read line; echo got ${{#line}}"
+    session = start("run", root, "sh", "-c", script)
+    session.until(r"ready")
+    session.type("\x03\n")
+    session.until(r"got 1\s")
+    assert session.status() == 0
+
+
+def test_a_quoted_key_is_a_letter(start: Any, root: Path) -> None:
+    session = start("run", root, "sh", "-c", "echo ready; exec cat")
+    session.until(r"ready\s")
+    session.becomes("cat")
+    session.type("\x16\x03x\n")
+    session.until("\x03x")
+    session.type("\x03")
+    assert session.status() == 130
 
 
 def test_job_control(start: Any, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Signals that reach kokon are the container's.
+"""Signals that reach kokon, or are typed at its terminal, are the container's.
 
 Before the program runs, one of them takes back what was made; then each is forwarded to the
 container's first process through its pidfd.
@@ -107,11 +107,25 @@ class Signals:
         assert process is not None
         if number == SIGWINCH and self.resized:
             self.resized()
-        elif self._insists(number) or (number not in HARMLESS and _is_dropped(process.pid, number)):
-            self.ended_by = number
-            process.kill()
-        else:
+        elif not self._ends(number, number not in HARMLESS):
             process.kill(number)
+
+    def typed(self, number: int, reaches_first: bool) -> None:
+        """A key at the container's terminal, for which the kernel sends a signal there.
+
+        :param reaches_first: to process 1 too: its process group is in the foreground.
+        """
+        self._ends(number, reaches_first)
+
+    def _ends(self, number: int, reaches_first: bool) -> bool:
+        """Ends the container if process 1 would drop the signal, or somebody insists."""
+        process = self._process
+        assert process is not None
+        if not (self._insists(number) or (reaches_first and _is_dropped(process.pid, number))):
+            return False
+        self.ended_by = number
+        process.kill()
+        return True
 
     def _insists(self, number: int) -> bool:
         from time import monotonic

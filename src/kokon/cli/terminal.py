@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _signal import SIGINT, SIGQUIT  # type: ignore[import-not-found]  # signal imports enum
 from errno import EIO
 from fcntl import ioctl
 from select import POLLIN, POLLOUT, poll
@@ -12,6 +13,7 @@ from kokon.runtime.streams import LONGEST, wait_until
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from kokon.runtime.process import FirstProcess
@@ -35,17 +37,26 @@ class Connection:
     """The container's terminal, connected with standard input (if it feeds) and output.
 
     :param feeds: what is typed goes in; the caller's terminal is raw until ``close``.
+    :param signalled: told the number of each signal that a key sends, such as ^C, and whether
+        process 1 is among those that the kernel sends it to.
     """
 
-    __slots__ = ("_feeds", "_lost", "_master", "_peer", "_process", "_saved", "_typed")
+    __slots__ = (
+        "_feeds", "_lost", "_master", "_peer", "_process", "_quoted", "_saved", "_signalled",
+        "_typed",
+    )  # fmt: skip
 
-    def __init__(self, process: FirstProcess, *, feeds: bool) -> None:
+    def __init__(
+        self, process: FirstProcess, *, feeds: bool, signalled: Callable[[int, bool], object]
+    ) -> None:
         self._process = process
         self._master = process.spawned.terminal
         self._peer = -1
         self._feeds = feeds
         self._lost = False
         self._typed = b""
+        self._quoted = False
+        self._signalled = signalled
         self._saved: list[Any] | None = None
         os.set_blocking(self._master, False)
         try:
@@ -125,6 +136,39 @@ class Connection:
         if not self._typed:
             self._feeds = False
             self._hang_up()
+        elif self._master >= 0:
+            # Before the program has them: what it does about a signal may end with the first.
+            for number in self._signals_of(self._typed):
+                self._signalled(number, self._process.pid == self._foreground())
+
+    def _signals_of(self, typed: bytes) -> list[int]:
+        """What the container's terminal makes of keys that send a signal (termios(3))."""
+        import termios
+
+        try:
+            _, _, _, modes, _, _, keys = termios.tcgetattr(self._master)
+        except termios.error:
+            return []
+        sends = {}
+        if modes & termios.ISIG:
+            sends = {keys[termios.VINTR]: int(SIGINT), keys[termios.VQUIT]: int(SIGQUIT)}
+            sends.pop(b"\0", None)  # no key at all
+        quotes = bool(modes & termios.ICANON and modes & termios.IEXTEN)
+        numbers = []
+        for value in typed:
+            key = bytes((value,))
+            if key in sends and not self._quoted:
+                numbers.append(sends[key])
+            # ^V makes the next key a letter like others.
+            self._quoted = quotes and key == keys[termios.VLNEXT] and not self._quoted
+        return numbers
+
+    def _foreground(self) -> int:
+        """The process group that these signals go to, or 0."""
+        try:
+            return os.tcgetpgrp(self._master)
+        except OSError:
+            return 0
 
     def _feed(self) -> None:
         try:

@@ -135,7 +135,7 @@ def _connect(process: FirstProcess, streams: Streams, signals: Signals, limit: f
             return "exit"
         from kokon.cli.terminal import Connection
 
-        connection = Connection(process, feeds=streams.interactive)
+        connection = Connection(process, feeds=streams.interactive, signalled=signals.typed)
         signals.resized = connection.resize
         try:
             return connection.pump(limit)

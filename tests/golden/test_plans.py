@@ -123,7 +123,7 @@ def lines(case: Case) -> list[str]:
         Surroundings(
             uid=user, gid=user, groups=(), home="/root", caller={"SECRET": "no"},
             uid_mappings=mapped, gid_mappings=mapped, terminal=bool(options.tty),
-            devices={"/dev/fuse": ("c", 10, 229)},
+            devices={"/dev/fuse": ("c", 10, 229, 0o666)},
         ),
     )  # fmt: skip
     if configuration.spec.linux.seccomp:

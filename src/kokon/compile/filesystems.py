@@ -52,6 +52,8 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
             remedy="use one of bind, tmpfs, proc, sysfs, devpts, mqueue",
         )
     options = mount_options.parse(mount.type, mount.options, f"{why}/options")
+    if mount.type == "tmpfs":
+        check_ids(plan, options.data, f"{why}/options")
     data = without_unmapped_ids(plan, mount, options.data)
     slot = plan.slot()
     if mount.type == "devpts":
@@ -64,6 +66,19 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
         plan.add(CheckFilesystem(
             plan.root_slot, mount.destination, MAGIC[mount.type], mount.type, why=why,
         ))  # fmt: skip
+
+
+def check_ids(plan: Builder, data: list[str | None], where: str) -> None:
+    """An owner that is named has an id outside: else the kernel says EINVAL and no more."""
+    linux = plan.spec.linux
+    for key, value in zip(data[::2], data[1::2], strict=True):
+        mappings = {"uid": linux.uid_mappings, "gid": linux.gid_mappings}.get(key or "")
+        if mappings and value and idmap.to_host(mappings, int(value)) is None:
+            raise SpecError(
+                f"{key}={value} has no id on this machine",
+                where=where,
+                remedy="name one that is in the container's range of ids",
+            )
 
 
 def without_unmapped_ids(

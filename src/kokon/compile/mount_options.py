@@ -76,6 +76,29 @@ class MountOptions:
         self.data: list[str | None] = []
 
 
+def check_value(word: str, value: str, where: str) -> None:
+    """What the kernel would refuse with no word on which option it was (EINVAL).
+
+    :raises SpecError: a size, mode or id that is none.
+    """
+    number, example = value, ""
+    if word in ("size", "nr_inodes", "nr_blocks"):
+        number = value[:-1] if value[-1:].lower() in tuple("kmgtpe%") else value
+        example = "64m"
+    elif word in ("mode", "ptmxmode"):
+        number = "" if value.strip("01234567") or len(value) > 5 else value
+        example = "1777"
+    elif word in ("uid", "gid"):
+        number = "" if len(value) > 10 else value
+        example = "1000"
+    if example and not (number.isascii() and number.isdigit()):
+        raise SpecError(
+            f"{word}={value} is no {word}",
+            where=where,
+            remedy=f"write for example {word}={example}",
+        )
+
+
 def parse(kind: str, options: tuple[str, ...], where: str) -> MountOptions:
     """The options of one mount of a file system type.
 
@@ -98,6 +121,7 @@ def parse(kind: str, options: tuple[str, ...], where: str) -> MountOptions:
         elif option in IGNORED:
             result.recursive = result.recursive or option == "rbind"
         elif word in DATA.get(kind, ()):
+            check_value(word, value, where)
             result.data += (word, value if equals else None)
         else:
             raise SpecError(

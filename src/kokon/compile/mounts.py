@@ -86,7 +86,7 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
     mapped = MOUNT_ATTR_IDMAP if plan.maps_ids else 0
     if mapped and not source.maps_ids:
         raise HostError(
-            f"the file system of {mount.source} cannot map ids: its files would be nobody's",
+            f"the file system of {mount.source}, or of one mounted below it, cannot map ids",
             where=f"{why}/source",
             remedy="use --userns host, or a directory on ext4, xfs, btrfs or (Linux 6.3) tmpfs",
         )

@@ -50,7 +50,7 @@ def take_layer(plan: Builder, path: str, about: str) -> int:
     maps = plan.maps_ids and not plan.root.shifted
     if maps and not plan.root.maps_ids:
         raise HostError(
-            f"the file system of {path} cannot map ids",
+            f"the file system of {path}, or of one mounted below it, cannot map ids",
             where=WHY,
             remedy="use --userns host, or put the root on ext4, xfs or btrfs",
         )
@@ -151,6 +151,7 @@ def furnish(plan: Builder, assembly: Assembly) -> None:
     for path in assembly.empty:
         slot = plan.slot()
         plan.add(CloneMount(slot, plan.templates_slot, "empty-directory", why=why))
+        plan.add(MountAttributes(slot, masks.LOCKED, 0, 0, 0, -1, about=path, why=why))
         plan.add(Attach(
             slot, root, path, 0, RESOLVE_NO_SYMLINKS, about="an empty directory", why=why,
         ))  # fmt: skip

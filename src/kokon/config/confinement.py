@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kokon.kernel.facts import HostFacts
 
 UNCONFINED = "unconfined"
+NO_LABEL = (UNCONFINED, "disable")
+"""Docker's words for no label, of AppArmor and of SELinux."""
 
 
 class SecurityOptions:
@@ -37,9 +39,9 @@ class SecurityOptions:
             if key == "seccomp" and value:
                 self.seccomp = value
             elif key == "apparmor" and value:
-                self.apparmor = value
+                self.apparmor = "" if value in NO_LABEL else value
             elif key == "label" and value:
-                self.label = value
+                self.label = "" if value in NO_LABEL else value
             elif key == "no-new-privileges" and value in ("", "true", "false"):
                 self.no_new_privileges = value != "false"
             else:
@@ -59,7 +61,7 @@ class SecurityOptions:
             ("apparmor", self.apparmor, "apparmor"),
             ("label", self.label, "selinux"),
         ):
-            if value not in ("", UNCONFINED, "disable") and host.security_module != module:
+            if value and host.security_module != module:
                 raise HostError(
                     f"this machine does not run {module}",
                     where=f"--security-opt {name}={value}",
@@ -124,6 +126,13 @@ def seccomp(
             where=words,
             remedy="give those calls another action",
         )
+    for call, what in (("execve", "start"), ("exit_group", "end")):
+        if not parsed.lets(call):
+            raise OptionError(
+                f"the profile refuses {call}: no program could {what}",
+                where=words,
+                remedy=f"allow {call} in it",
+            )
     return Seccomp(filters.program(parsed, host.architecture), parsed.flags)
 
 

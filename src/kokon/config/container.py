@@ -37,7 +37,7 @@ class Surroundings:
 
     :param uid: who runs, with ``gid`` and ``groups``; ``home`` is the home directory inside.
     :param caller: the caller's environment; only what is asked for by name is taken from it.
-    :param devices: type and numbers of each device of the host that an option names.
+    :param devices: type, numbers and mode of each device of the host that an option names.
     :param seccomp: the text of the file that ``--security-opt seccomp=`` names.
     :param environment_files: the texts of ``--env-file``.
     :param masked: paths of this machine that are hidden beside those that every machine has.
@@ -61,7 +61,7 @@ class Surroundings:
         caller: Mapping[str, str],
         uid_mappings: tuple[IdMapping, ...] = (),
         gid_mappings: tuple[IdMapping, ...] = (),
-        devices: Mapping[str, tuple[str, int, int]] | None = None,
+        devices: Mapping[str, tuple[str, int, int, int]] | None = None,
         seccomp: bytes | None = None,
         environment_files: tuple[str, ...] = (),
         root_environment: Mapping[str, str] | None = None,
@@ -137,6 +137,9 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         resources.devices = devices.rules(shown)
         asked["/linux/resources/devices"] = "--cap-add MKNOD with --userns host"
     hostname = options.hostname or HOSTNAME
+    for name in ("hostname", "domainname"):
+        if getattr(options, name) is not None:
+            check_name(getattr(options, name), options.words(name))
     user = User(around.uid, around.gid, around.groups, _umask(options))
     process = Process(
         options.args,
@@ -150,8 +153,8 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         capabilities=confinement.capability_sets(mask, user.uid),
         rlimits=confinement.resource_limits(options.ulimits),
         no_new_privileges=security.no_new_privileges and not options.privileged,
-        apparmor_profile="" if security.apparmor == "unconfined" else security.apparmor,
-        selinux_label="" if security.label == "disable" else security.label,
+        apparmor_profile=security.apparmor,
+        selinux_label=security.label,
         oom_score_adj=_oom_score(options),
     )  # fmt: skip
     masked, readonly = ((), ()) if options.privileged else _hidden(around)
@@ -284,6 +287,20 @@ def _hidden(around: Surroundings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from kokon.security import masks
 
     return (*masks.DEFAULT_MASKED, *around.masked), masks.DEFAULT_READONLY
+
+
+def check_name(name: str, words: str) -> None:
+    """A host name is letters, digits, hyphens and dots (hostname(7)): it becomes a line of files.
+
+    :raises OptionError: it is not.
+    """
+    plain = name.replace("-", "").replace(".", "").replace("_", "")
+    if not (plain.isascii() and plain.isalnum()) or len(name) > 64 or name[0] in "-.":
+        raise OptionError(
+            f"{name!r} is no host name",
+            where=words if name.isprintable() else words.partition(" ")[0],
+            remedy="use letters, digits, hyphens and dots, 64 at most",
+        )
 
 
 def _umask(options: Options) -> int:

@@ -20,16 +20,18 @@ TAKEN = frozenset(
 """Names below /dev that are no nodes."""
 
 
-def devices(options: Options, numbers: Mapping[str, tuple[str, int, int]]) -> tuple[Device, ...]:
+def devices(
+    options: Options, numbers: Mapping[str, tuple[str, int, int, int]]
+) -> tuple[Device, ...]:
     """The devices of the host that the container gets beside the default ones.
 
-    :param numbers: type, major and minor of each device of the host that an option names.
+    :param numbers: type, major, minor and mode of each device of the host that an option names.
     :raises OptionError: a destination outside of /dev, or an access that cannot be kept.
     """
     result = []
     for entry in options.devices:
         source, destination, access = split(entry)
-        kind, major, minor = numbers[source]
+        kind, major, minor, mode = numbers[source]
         # Without a device filter the bits of the node are all there is, and root passes them by.
         if set(access) not in ({"r", "w", "m"}, {"r", "w"}):
             raise OptionError(
@@ -37,7 +39,7 @@ def devices(options: Options, numbers: Mapping[str, tuple[str, int, int]]) -> tu
                 where=f"--device {entry}",
                 remedy="leave the letters out",
             )
-        result.append(Device(destination, kind, major, minor, source=source))
+        result.append(Device(destination, kind, major, minor, file_mode=mode, source=source))
     return tuple(result)
 
 

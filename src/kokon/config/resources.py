@@ -32,20 +32,31 @@ RESOURCE_OPTIONS = (
 )  # fmt: skip
 
 
-def device_paths(options: Options) -> tuple[str, ...]:
-    """The devices of the host that limits name: the engine looks up their numbers."""
+def device_paths(options: Options) -> tuple[tuple[str, str], ...]:
+    """The devices of the host that limits name, each with the words that name it: the engine
+    looks up their numbers.
+
+    :raises OptionError: a device without a rate.
+    """
     paths = []
     for name in ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops"):
-        paths += [entry.rpartition(":")[0] for entry in getattr(options, name)]
+        for entry in getattr(options, name):
+            words = f"--{name.replace('_', '-')} {entry}"
+            path, colon, _ = entry.rpartition(":")
+            if not colon or not path:
+                raise OptionError(
+                    "is not DEVICE:RATE", where=words, remedy="write for example /dev/sda:1M"
+                )
+            paths.append((path, words))
     return tuple(paths)
 
 
 def resources(
-    options: Options, devices: Mapping[str, tuple[str, int, int]], *, swap: bool = False
+    options: Options, devices: Mapping[str, tuple[str, int, int, int]], *, swap: bool = False
 ) -> tuple[Resources | None, dict[str, str]]:
     """The limits, and which option set which part (JSON pointer to words).
 
-    :param devices: type and numbers of every device that :func:`device_paths` named.
+    :param devices: type, numbers and mode of every device that :func:`device_paths` named.
     :param swap: the machine has swap, so that a memory limit without one for swap would not hold:
         as in Docker, as much swap as memory is allowed.
     :raises OptionError: a value that cannot be meant.
@@ -140,7 +151,7 @@ def _pids(options: Options, asked: dict[str, str]) -> Pids | None:
 
 
 def _block_io(
-    options: Options, devices: Mapping[str, tuple[str, int, int]], asked: dict[str, str]
+    options: Options, devices: Mapping[str, tuple[str, int, int, int]], asked: dict[str, str]
 ) -> BlockIo | None:
     fields: dict[str, Any] = {}
     if options.blkio_weight is not None:
@@ -157,7 +168,7 @@ def _block_io(
             path, rate = sizes.device_rate(
                 entry, "--" + name.replace("_", "-"), operations=operations
             )
-            _, major, minor = devices[path]
+            _, major, minor, _ = devices[path]
             rates.append(DeviceRate(major=major, minor=minor, rate=rate))
         if rates:
             fields[field] = tuple(rates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokon.config.container import HOSTNAME
+from kokon.config.container import HOSTNAME, check_name
 from kokon.errors import HostError, OptionError
 
 TYPE_CHECKING = False
@@ -23,9 +23,10 @@ def small_files(options: Options, spec: Spec) -> dict[str, bytes]:
         if not host or not _is_address(address):
             raise OptionError(
                 "is not NAME:ADDRESS",
-                where=f"--add-host {entry}",
+                where=f"--add-host {entry!r}",
                 remedy="write for example db:10.0.0.2",
             )
+        check_name(host, "--add-host")
         hosts.append(f"{address}\t{host}")
     result = {
         "/etc/hosts": _lines(hosts),

@@ -48,14 +48,14 @@ def describe_binds(
         known[path] = Source(stat.S_ISDIR(mode), maps_ids)
 
 
-def device_numbers(options: Options) -> dict[str, tuple[str, int, int]]:
-    """Type, major and minor number of every device that an option names.
+def device_numbers(options: Options) -> dict[str, tuple[str, int, int, int]]:
+    """Type, major and minor number and mode of every device that an option names.
 
     :raises OptionError: it is not there, or is no device.
     """
     numbers = {}
     named = [(devices.split(entry)[0], f"--device {entry}") for entry in options.devices]
-    named += [(path, f"device {path}") for path in resources.device_paths(options)]
+    named += [(path, words) for path, words in resources.device_paths(options)]
     for path, words in named:
         try:
             found = os.stat(path)
@@ -69,7 +69,8 @@ def device_numbers(options: Options) -> dict[str, tuple[str, int, int]]:
             raise OptionError(
                 f"{path} is no device", where=words, remedy="name a device below /dev"
             )
-        numbers[path] = (kind, os.major(found.st_rdev), os.minor(found.st_rdev))
+        mode = stat.S_IMODE(found.st_mode)
+        numbers[path] = (kind, os.major(found.st_rdev), os.minor(found.st_rdev), mode)
     return numbers
 
 

@@ -47,14 +47,15 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.Filesystem, EPERM): "a container around kokon forbids it: start that one with its /proc"
     " and /sys unmasked, or share the namespace (--pid host, --network host)",
     (ops.Filesystem, ENODEV): "this kernel does not have that file system",
-    (ops.Filesystem, EINVAL): "this kernel does not know one of the options",
+    (ops.Filesystem, EINVAL): "this kernel does not take one of the options or layers",
     (ops.CloneMount, ENOENT): "it is not there (any more)",
     (ops.CloneMount, EACCES): "a directory on the way is closed to us",
     (ops.CloneMount, EINVAL): "a part of that tree of mounts is locked by the namespace around us",
     (ops.CloneMount, EPERM): "mounting is not allowed to us here",
     (ops.MountAttributes, EINVAL): "its file system, or one mounted below it, cannot map ids:"
     " use --userns host",
-    (ops.MountAttributes, EPERM): "an attribute is locked by the namespace around us",
+    (ops.MountAttributes, EPERM): "an attribute is locked by the namespace around us: leave such"
+    " an option out (noatime, or what the host's mount forbids)",
     (ops.Attach, ELOOP): "a part of the path is a symbolic link in the root: name the real path",
     (ops.Attach, ENOTDIR): "one is a file and the other a directory: both have to be alike",
     (ops.Attach, EINVAL): "one is a file and the other a directory: both have to be alike",

@@ -30,7 +30,7 @@ def machine(**changes: Any) -> HostFacts:
 
 def error(options: dict[str, Any], host: HostFacts | None = None) -> KokonError:
     around = Surroundings(uid=0, gid=0, groups=(), home="/", caller={},
-                          devices={"/dev/null": ("c", 1, 3)})  # fmt: skip
+                          devices={"/dev/null": ("c", 1, 3, 0o666)})  # fmt: skip
     with pytest.raises(KokonError) as caught:
         configure(Options("/root", ("x",), options), host or machine(), around)
     return caught.value

@@ -58,7 +58,7 @@ OPTIONS = [
 SURROUNDINGS = [
     around(), around(uid=1), around(gid=1), around(groups=(0, 1)), around(home="/"),
     around(uid_mappings=(IdMapping(0, 200000, 65536),)), around(masked=("/sys/a",)),
-    around(devices={"/dev/fuse": ("c", 10, 229)}), around(root_environment={"A": "b"}),
+    around(devices={"/dev/fuse": ("c", 10, 229, 0o666)}), around(root_environment={"A": "b"}),
     around(root_working_directory="/tmp"), around(gid_mappings=(IdMapping(0, 200000, 65536),)),
 ]  # fmt: skip
 ROOTS = [

@@ -18,6 +18,7 @@ NOTIFY = 0x7FC00000
 TRACE = 0x7FF00000
 LOG = 0x7FFC0000
 ALLOW = 0x7FFF0000
+EXECUTED = (ALLOW, LOG, TRACE, NOTIFY)
 
 EPERM = 1
 ENOSYS = 38
@@ -110,6 +111,11 @@ class Profile:
         self.flags = flags
         self.beyond = beyond
         self.multiplexed = multiplexed
+
+    def lets(self, call: str) -> bool:
+        """Whether some use of a system call is executed."""
+        actions = [rule.action for rule in self.rules if call in rule.names]
+        return any(action in EXECUTED for action in (*actions, self.default))
 
     def notifies(self) -> bool:
         """Whether the filter needs a listener (SECCOMP_FILTER_FLAG_NEW_LISTENER)."""

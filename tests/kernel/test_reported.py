@@ -12,6 +12,7 @@ from leftovers import busybox_root
 
 import kokon
 from kokon import paths
+from kokon.engine import sweep
 
 
 @pytest.fixture
@@ -97,3 +98,15 @@ def test_tmpfs_options_that_are_none(root: str, option: str) -> None:
 def test_a_rate_without_one(root: str) -> None:
     with pytest.raises(kokon.OptionError, match=r"--device-read-bps /dev/null: is not DEVICE:RATE"):
         kokon.run(["true"], root=root, device_read_bps=["/dev/null"])
+
+
+def test_what_was_half_unpacked(root: str) -> None:
+    """A process that was killed while it unpacked holds no lock any more."""
+    kokon.run(["true"], root=root)
+    store = Path(paths.store())
+    left = store / "roots/staging/left-by-a-test"
+    (left / "root/deep").mkdir(parents=True, mode=0o700)
+    for path in (store / "roots", store / "roots/staging", left):
+        path.chmod(0o700)
+    sweep.sweep()
+    assert not left.exists()

@@ -19,11 +19,26 @@ def once() -> None:
 
 
 def sweep() -> None:
-    """Removes the cgroups, writes and claims of owners that are gone."""
+    """Removes the cgroups, writes and claims of owners that are gone, and half-unpacked roots."""
     directory = paths.state() + "/owners"
     # Where another made these first, the tokens could be any files of ours (row S3).
     if owner.is_private(paths.state()) and owner.is_private(directory):
         owner.bury(directory, _remove)
+    _remove_staging()
+
+
+def _remove_staging() -> None:
+    """What was being unpacked by a process that is gone: the store knows it by its locks."""
+    roots = paths.store() + "/roots"
+    try:
+        if not os.listdir(roots + "/staging"):
+            return
+    except OSError:
+        return
+    from kokon.image.store import Store
+
+    with Store(roots) as store:
+        store.remove_left_over()
 
 
 def _remove(token: str, places: list[str]) -> None:

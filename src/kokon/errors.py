@@ -22,6 +22,21 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What a person may have meant: the shortest that begins so, else one much like it, if any."""
+    from difflib import get_close_matches
+
+    words = {name.lstrip("-"): name for name in known}
+    word = word.lstrip("-")
+    begun = [name for name in words if len(word) > 2 and name.startswith(word)]
+    like = [min(begun, key=len)] if begun else get_close_matches(word, words, 1, 0.65)
+    return words[like[0]] if like else ""
+
 
 class KokonError(Exception):
     """The root of the tree; ``str()`` is the whole sentence.

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from kokon.config.options import TABLE, Option, Options
-from kokon.errors import OptionError
+from kokon.errors import OptionError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ ELSEWHERE = {
     "name": "leave it out: a container has no name",
     "publish": "leave it out: a container has no network but loopback, or --network host",
     "net": "write --network",
+    "format": "it is for explain, before the word run: kokon explain --format json run …",
 }
-"""Options of Docker's that are not here, and what to do instead."""
+"""Options of Docker's, or of another verb, that are not here, and what to do instead."""
 
 
 class Arguments:
@@ -77,10 +78,8 @@ def parse(words: list[str]) -> Arguments | None:
 
 def near(word: str, known: Iterable[str]) -> str:
     """``: did you mean …?``, or nothing."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, list(known), 1)
-    return f" (did you mean {found[0]}?)" if found else ""
+    found = nearest(word, known)
+    return f" (did you mean {found}?)" if found else ""
 
 
 def _long(word: str, rest: list[str], values: dict[str, Any]) -> None:

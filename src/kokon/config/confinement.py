@@ -76,9 +76,7 @@ def capability_mask(options: Options, host: HostFacts, *, own_user_namespace: bo
     bounding set: ALL is cut to it, a name that is not in it is an error.
     """
     possible = capabilities.ALL if own_user_namespace else host.bounding
-    if options.privileged:
-        return possible & capabilities.ALL
-    mask = capabilities.DEFAULT_MASK & possible
+    mask = possible & (capabilities.ALL if options.privileged else capabilities.DEFAULT_MASK)
     drops = [capabilities.parse(word, "--cap-drop") for word in options.cap_drop]
     if capabilities.ALL in drops:
         mask = 0

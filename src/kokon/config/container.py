@@ -144,8 +144,10 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
     process = Process(
         options.args,
         env=environment.variables(
-            options.env, around.environment_files, around.caller, home=around.home,
-            hostname=hostname, terminal=around.terminal, root=around.root_environment,
+            options.env,
+            zip(options.env_file, around.environment_files, strict=True),
+            around.caller, home=around.home, hostname=hostname,
+            terminal=around.terminal, root=around.root_environment,
         ),
         cwd=_working_directory(options, around),
         user=user,

@@ -7,12 +7,12 @@ from kokon.errors import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 def variables(
     entries: tuple[str, ...],
-    files: tuple[str, ...],
+    files: Iterable[tuple[str, str]],
     caller: Mapping[str, str],
     *,
     home: str,
@@ -23,21 +23,26 @@ def variables(
     """``NAME=VALUE`` for execve.
 
     :param entries: ``NAME=VALUE``, or ``NAME`` to take the caller's value (nothing if unset).
-    :param files: texts of environment files: the same entries by line, ``#`` begins a comment.
+    :param files: path and text of environment files: the same entries by line, ``#`` begins a
+        comment.
     :param root: what the root needs; a person's own entries win.
     :raises OptionError: an entry without a name, or with a NUL byte.
     """
     values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": home, **root}
     if terminal:
         values["TERM"] = "xterm"
-    lines = [line for text in files for line in text.splitlines()]
-    listed = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    for entry in (*listed, *entries):
+    listed = [
+        (line.strip(), f"--env-file {path}, line {number}")
+        for path, text in files
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    for entry, where in (*listed, *((entry, f"--env {entry!r}") for entry in entries)):
         name, equals, value = entry.partition("=")
         if not name or "\0" in entry:
             raise OptionError(
                 "has no name" if not name else "has a NUL byte",
-                where=f"--env {entry!r}",
+                where=where,
                 remedy="write NAME=VALUE",
             )
         if equals:

@@ -141,4 +141,4 @@ class Options:
             return f"--{option.name}"
         if option.kind == "list":
             return " ".join(f"--{option.name} {entry}" for entry in value)
-        return f"--{option.name} {value}"
+        return f"--{option.name} {value}" if value != "" else f"--{option.name} ''"

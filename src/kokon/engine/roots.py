@@ -132,12 +132,14 @@ def _from_tarball(
     notes = []
     if stored.fresh and stored.squashed:
         notes.append(
-            f"{stored.squashed} files of other owners belong to you: without root they cannot keep"
-            " theirs"
+            f"files of other owners, {stored.squashed} in all, belong to you: without root they"
+            " cannot keep theirs"
         )
     if stored.fresh and stored.skips:
         first, reason = stored.skipped[0]
-        notes.append(f"{stored.skips} entries were left out, the first is {first}: {reason}")
+        notes.append(
+            f"entries were left out, {stored.skips} in all, the first is {first}: {reason}"
+        )
     return FoundRoot(stored.path, None, tuple(notes))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokon.errors import OptionError
+from kokon.errors import OptionError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,13 +66,11 @@ def parse(word: str, where: str = "") -> int:
         return ALL
     bit = BITS.get(name.removeprefix("CAP_"))
     if bit is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name.removeprefix("CAP_"), NAMES, 1)
+        near = nearest(name.removeprefix("CAP_"), NAMES)
         raise OptionError(
             f"unknown capability {word!r}",
             where=where,
-            remedy=f"did you mean {near[0]}?" if near else "capabilities(7) lists them all",
+            remedy=f"did you mean {near}?" if near else "capabilities(7) lists them all",
         )
     return bit
 

@@ -187,7 +187,7 @@ class Filesystem(Op):
     PLACE = "either"
     WIRE = (("slot", "s"), ("type", "t"), ("options", "l"), ("attributes", "n"))
     SLOTS = ("slot",)
-    TEXT = "make a {type} file system for {about}{options_words}"
+    TEXT = "make a file system of type {type} for {about}{options_words}"
     STEPS = ("fsopen", "fsconfig", "fsconfig(create)", "fsmount")
 
     def __init__(

@@ -98,7 +98,7 @@ TABLE = (
         "The whole tree private or slave, so that nothing reaches the host (mount_namespaces(7))."),
     Row("Filesystem", "either",
         "slot:slot type:text options:list attributes:num about:words",
-        "make a {type} file system for {about}{options_words}",
+        "make a file system of type {type} for {about}{options_words}",
         "fsopen fsconfig fsconfig(create) fsmount",
         "fsopen, fsconfig (pairs of key and value, null for a flag), fsmount: detached."),
     Row("CloneMount", "either", "slot:slot base:slot path:text recursive:num=0",

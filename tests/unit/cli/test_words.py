@@ -15,6 +15,7 @@ from kokon.cli.main import VERBS, command
 from kokon.cli.progress import Progress
 from kokon.cli.signals import drops
 from kokon.config.options import TABLE
+from kokon.errors import nearest
 
 
 class Of:
@@ -67,6 +68,13 @@ def test_the_columns_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         (["rnu"], 125, "kokon: there is no verb 'rnu' (did you mean run?)"),
         (["--verison"], 125, "(did you mean --version?)"),
         (["help", "rum"], 125, "kokon: help: there is no verb 'rum' (did you mean run?)"),
+        (["run", "--bogus", "/x"], 125, "kokon: there is no option --bogus; see"),
+        (["run", "--mem", "1M", "/x"], 125, "there is no option --mem (did you mean --memory?)"),
+        (
+            ["explain", "run", "--format", "json", "/x"],
+            125,
+            "kokon: there is no option --format; it is for explain, before the word run: kokon",
+        ),
         (["explain", "exec"], 125, "kokon: explain: 'exec' cannot be explained"),
         (["explain"], 125, "kokon: explain: says not what"),
         (["explain", "--format", "xml", "run"], 125, "give text, json, shell"),
@@ -83,6 +91,17 @@ def test_errors_are_one_line(
     assert said in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--memroy", "--memory"), ("--cap", "--cap-add"), ("--format", ""), ("--bogus", ""),
+        ("--x", ""), ("--", ""),
+    ],
+)  # fmt: skip
+def test_what_may_be_meant(word: str, meant: str) -> None:
+    assert nearest(word, [f"--{option.name}" for option in TABLE]) == meant
 
 
 @pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"], ["run", "--help"],

@@ -116,6 +116,38 @@ def test_an_option_that_cannot_be_meant(options: dict[str, Any], words: str) -> 
 def test_a_capability_that_is_misspelled_gets_a_guess() -> None:
     assert "NET_BIND_SERVICE" in str(error({"cap_add": ("NET_BINDS_SERVICE",)}))
     assert "SYS_ADMIN" in str(error({"cap_add": ("CAP_SYSADMIN",)}))
+    assert "NET_BIND_SERVICE" in str(error({"cap_add": ("NET_BIN",)}))
+    assert "did you mean" not in str(error({"cap_add": ("EVERYTHING",)}))
+
+
+def test_a_line_of_a_file_is_named() -> None:
+    options = Options("/root", ("x",), {"env_file": ("a.env", "b.env"), "env": ("C=3",)})
+
+    def around(text: str) -> Surroundings:
+        return Surroundings(uid=0, gid=0, groups=(), home="/", caller={},
+                            environment_files=("A=1\n", text))  # fmt: skip
+
+    env = configure(options, machine(), around("# x\n\n B=2\r\n")).spec.process.env
+    assert env[-3:] == ("A=1", "B=2", "C=3")
+    with pytest.raises(OptionError) as caught:
+        configure(options, machine(), around("# x\n\n =2\n"))
+    assert str(caught.value) == "--env-file b.env, line 3: has no name; write NAME=VALUE"
+
+
+def test_an_empty_value_is_seen() -> None:
+    assert Options("/root", ("x",), {"user": ""}).words("user") == "--user ''"
+
+
+def test_what_is_dropped_is_dropped_also_from_everything() -> None:
+    def held(**options: object) -> int:
+        around = Surroundings(uid=0, gid=0, groups=(), home="/", caller={})
+        asked = Options("/root", ("x",), {"privileged": True, **options})
+        return configure(asked, machine(), around).spec.process.capabilities.bounding
+
+    assert held() == EVERY
+    assert held(cap_drop=("SYS_ADMIN",)) == EVERY ^ 1 << 21
+    assert held(cap_drop=("ALL",)) == 0
+    assert held(cap_drop=("ALL",), cap_add=("CHOWN",)) == 1
 
 
 def test_a_seccomp_file_that_is_no_profile() -> None:

@@ -49,7 +49,7 @@ def test_every_op_is_a_sentence_of_a_person(name: str) -> None:
          " 0 5 1; 1 9 2"),
         (ops.Propagation(1 << 19, why=""), "make every mount slave"),
         (ops.Filesystem(0, "tmpfs", ("size", "1m", "noswap", None), 6, "/tmp", why=""),
-         "make a tmpfs file system for /tmp (size=1m, noswap, nosuid, nodev)"),
+         "make a file system of type tmpfs for /tmp (size=1m, noswap, nosuid, nodev)"),
         (ops.CloneMount(0, -1, "/srv", 1, why=""), "take the mount of /srv with all below it"),
         (ops.MountAttributes(0, 1 | MOUNT_ATTR_IDMAP, 8, MS_PRIVATE, 1, 2, "/data", why=""),
          "set ro, mapped ids, not noexec, private on the mount for /data"),

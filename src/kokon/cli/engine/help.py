@@ -40,8 +40,8 @@ NOTES = {
         "The exit status is the program's own; 128 and the number of the signal that ended it;"
         " 124 after --timeout; 125 when kokon failed, 126 when the program cannot be executed,"
         " 127 when it is not there.",
-        "Signals are forwarded, as are ^C and ^\\ on a terminal. One that the program, as process 1, does not handle ends the"
-        " container; three ^C within a second always do.",
+        "Signals are forwarded. One that the program, as process 1, does not handle ends the"
+        " container, and so do ^C and ^\\ on a terminal; three ^C within a second always do.",
     ),
 }
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {

@@ -9,6 +9,9 @@ VOLUME_OPTIONS = frozenset(
     ("ro", "rw", "rro", "nosuid", "dev", "nodev", "noexec", "private", "rprivate", "slave",
      "rslave", "shared", "rshared", "nosymfollow", "noatime")
 )  # fmt: skip
+MEANINGLESS = frozenset(("cached", "consistent", "delegated", "default", "nocopy", "rbind"))
+"""Words of Docker Desktop, and what is so anyway or cannot be chosen here."""
+PROPAGATION = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
 TAKES_AWAY = frozenset(("nosuid", "nodev", "noexec", "nosymfollow"))
 """Like read-only, for the whole tree: people do not mean "but not what is mounted below"."""
 TMPFS_OPTIONS = frozenset(
@@ -51,7 +54,10 @@ def volume(text: str) -> Mount:
 def bind(source: str, destination: str, words: list[str], where: str) -> Mount:
     """A bind with Docker's words."""
     options = list(BIND_DEFAULTS)
+    check_access(words, where)
     for word in words:
+        if word in MEANINGLESS:
+            continue
         if word in ("ro", "readonly"):
             options.append("rro")
         elif word == "dev":
@@ -89,6 +95,7 @@ def tmpfs(text: str) -> Mount:
 def new_tmpfs(destination: str, words: list[str], where: str) -> Mount:
     """A tmpfs with Docker's defaults, which words such as ``exec`` undo."""
     check_destination(destination, where)
+    check_access(words, where)
     for word in words:
         if word.partition("=")[0] not in TMPFS_OPTIONS:
             raise OptionError(
@@ -104,6 +111,7 @@ def mount(text: str) -> Mount:
     where = f"--mount {text}"
     fields = {"type": "bind", "source": "", "destination": ""}
     words: list[str] = []
+    recursive = ""
     for part in text.split(","):
         key, equals, value = part.partition("=")
         if key in _KEYS and equals:
@@ -111,8 +119,17 @@ def mount(text: str) -> Mount:
         elif key in ("readonly", "ro"):
             if value in ("", "true", "1"):
                 words.append("ro")
-        elif key == "bind-propagation":
+            elif value not in ("false", "0"):
+                raise OptionError(
+                    f"{part!r} is neither true nor false", where=where, remedy=f"write {key} alone"
+                )
+        elif key == "bind-propagation" and value in PROPAGATION:
             words.append(value)
+        elif key == "bind-recursive" and value in ("enabled", "readonly"):
+            # Both are so here; what is not read-only itself cannot be it below.
+            recursive = value
+        elif part in ("volume-nocopy", "nocopy") or (key == "consistency" and value in MEANINGLESS):
+            continue
         elif key == "tmpfs-size":
             words.append(f"size={value}")
         elif key == "tmpfs-mode":
@@ -131,9 +148,23 @@ def mount(text: str) -> Mount:
         raise OptionError(
             f"type {fields['type']!r} is unknown", where=where, remedy="use bind or tmpfs"
         )
+    if recursive == "readonly" and "ro" not in words:
+        raise OptionError(
+            "bind-recursive=readonly is for what is read-only", where=where, remedy="add readonly"
+        )
     if not fields["source"]:
         raise OptionError("names no src", where=where, remedy="add src=PATH")
     return bind(fields["source"], fields["destination"], words, where)
+
+
+def check_access(words: list[str], where: str) -> None:
+    """Read-only and writable cannot both be meant."""
+    if "rw" in words and (only := {"ro", "rro", "readonly"}.intersection(words)):
+        raise OptionError(
+            f"{only.pop()} and rw contradict each other",
+            where=where,
+            remedy="leave one of them out",
+        )
 
 
 def check_destination(destination: str, where: str) -> None:

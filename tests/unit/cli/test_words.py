@@ -234,20 +234,59 @@ def test_completions_can_be_read_by_their_shell(shell: str, tmp_path: Path) -> N
         ("kokon ru", "run"),
         ("kokon run --memory-sw", "--memory-swap --memory-swappiness"),
         ("kokon run --network ", "none host"),
+        ("kokon run --limits b", "best-effort"),
+        ("kokon run --cap-add NET_B", "NET_BIND_SERVICE NET_BROADCAST"),
+        ("kokon run --cap-drop AL", "ALL"),
+        ("kokon run --memory ", ""),
+        ("kokon run --user ", ""),
+        ("kokon run --env-file ", "a-directory a-file"),
+        ("kokon run -v a-f", "a-file"),
+        ("kokon run --keep ", "a-directory"),
+        ("kokon run ./a-", "./a-directory ./a-file"),
         ("kokon run -i @p", "@python"),
         ("kokon explain --format s", "shell"),
         ("kokon completion z", "zsh"),
     ],
 )
-def test_bash_completes(line: str, found: str) -> None:
+def test_bash_completes(line: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "a-directory").mkdir()
     if not shutil.which("bash"):
         pytest.skip("no bash here")
     script = completion.bash() + (
         'COMP_WORDS=($1); [ "${1% }" = "$1" ] || COMP_WORDS+=("")\n'
-        'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _kokon; echo "${COMPREPLY[*]}"\n'
+        'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _kokon; printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
-    done = subprocess.run(["bash", "-c", script, "x", line], capture_output=True, text=True)
-    assert done.stdout == found + "\n"
+    done = subprocess.run(
+        ["bash", "-c", script, "x", line], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert sorted(done.stdout.split()) == sorted(found.split())
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "where"),
+    [
+        ("network", ["none", "host"], ""), ("limits", ["enforce", "best-effort"], ""),
+        ("memory", [], ""), ("env-file", [], "file"), ("volume", [], "file"),
+        ("device-read-bps", [], "file"), ("keep", [], "directory"), ("rdma", [], ""),
+        ("init", [], ""),
+    ],
+)  # fmt: skip
+def test_placeholders_are_not_completed(name: str, values: list[str], where: str) -> None:
+    option = next(option for option in TABLE if option.name == name)
+    assert completion.choices(option) == values
+    assert completion.path(option) == where
+
+
+def test_values_in_zsh_and_fish() -> None:
+    zsh, fish = completion.zsh().splitlines(), completion.fish().splitlines()
+    assert next(line for line in zsh if "'--memory[" in line).endswith(":SIZE: ' \\")
+    assert next(line for line in zsh if "--env-file[" in line).endswith(":FILE:_files' \\")
+    assert next(line for line in zsh if "--keep[" in line).endswith(":DIR:_files -/' \\")
+    assert " -l memory -s m -x -d " in "".join(fish)
+    assert " -l env-file -r -F -d " in "".join(fish)
+    assert " -l cap-add -x -a 'ALL CHOWN " in "".join(fish)
 
 
 def test_nothing_heavy_is_loaded_for_a_run() -> None:

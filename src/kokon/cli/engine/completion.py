@@ -6,6 +6,7 @@ from kokon.cli.main import VERBS
 from kokon.cli.message import show
 from kokon.config.options import TABLE, Option
 from kokon.errors import OptionError
+from kokon.kernel import capabilities
 
 ROOTS = ("@host", "@python")
 
@@ -32,7 +33,16 @@ def main(words: list[str]) -> int:
 
 def choices(option: Option) -> list[str]:
     """The values that an option takes, where they are few."""
-    return option.metavar.split("|") if option.metavar.replace("|", "").isalpha() else []
+    if option.metavar == "CAPABILITY":
+        return ["ALL", *capabilities.NAMES]
+    return option.metavar.split("|") if "|" in option.metavar else []
+
+
+def path(option: Option) -> str:
+    """Whether its value is, or begins with, a path of the host: ``file``, ``directory`` or no."""
+    if option.metavar == "DIR":
+        return "directory"
+    return "file" if option.metavar.startswith(("FILE", "SRC", "DEVICE:")) else ""
 
 
 def spellings(option: Option) -> list[str]:
@@ -43,6 +53,7 @@ def spellings(option: Option) -> list[str]:
 BASH = """\
 # bash completion of kokon
 _kokon() {
+    COMPREPLY=()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
     if [ "$COMP_CWORD" = 1 ]; then
         COMPREPLY=($(compgen -W "%(verbs)s --help --version" -- "$word"))
@@ -58,7 +69,9 @@ _kokon() {
 %(cases)s
         explain) COMPREPLY=($(compgen -W "run --format" -- "$word")); return ;;
         --format) COMPREPLY=($(compgen -W "text json shell" -- "$word")); return ;;
-        %(valued)s) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        %(file)s) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        %(directory)s) COMPREPLY=($(compgen -d -- "$word")); return ;;
+        %(nothing)s) return ;;
     esac
     case "$word" in
         -*) COMPREPLY=($(compgen -W "%(options)s --help" -- "$word")) ;;
@@ -72,7 +85,8 @@ complete -o filenames -F _kokon kokon
 
 def bash() -> str:
     """For ``source <(kokon completion bash)``."""
-    cases, valued = [], []
+    cases = []
+    valued: dict[str, list[str]] = {"file": [], "directory": [], "": []}
     for option in TABLE:
         if words := choices(option):
             cases.append(
@@ -80,11 +94,13 @@ def bash() -> str:
                 f' COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$word")); return ;;'
             )
         elif option.kind != "flag":
-            valued += spellings(option)
+            valued[path(option)] += spellings(option)
     return BASH % {
         "verbs": " ".join(VERBS),
         "cases": "\n".join(cases),
-        "valued": "|".join(valued),
+        "file": "|".join(valued["file"]),
+        "directory": "|".join(valued["directory"]),
+        "nothing": "|".join(valued[""]),
         "options": " ".join(word for option in TABLE for word in spellings(option)),
         "roots": " ".join(ROOTS),
     }
@@ -126,7 +142,8 @@ def zsh() -> str:
         if words := choices(option):
             value = f":{option.name}:({' '.join(words)})"
         elif option.kind != "flag":
-            value = f":{_zsh_quoted(option.metavar)}:_files"
+            action = {"file": "_files", "directory": "_files -/", "": " "}[path(option)]
+            value = f":{_zsh_quoted(option.metavar)}:{action}"
         star = "*" if option.kind == "list" else ""
         rows += [f"        '{star}{word}[{about}]{value}' \\" for word in spellings(option)]
     verbs = [f"        '{name}:{about}'" for name, about in VERBS.items()]
@@ -153,7 +170,11 @@ def fish() -> str:
         if words := choices(option):
             value = f" -x -a '{' '.join(words)}'"
         elif option.kind != "flag":
-            value = " -r"
+            value = {
+                "file": " -r -F",
+                "directory": " -x -a '(__fish_complete_directories)'",
+                "": " -x",
+            }[path(option)]
         rows.append(f"complete -c kokon {run} -l {option.name}{short}{value} -d '{about}'")
     rows.append(
         "complete -c kokon -n '__fish_seen_subcommand_from explain' -l format -x"

@@ -262,3 +262,24 @@ def test_a_pipe_that_is_closed_early_is_no_error(root: str) -> None:
     )  # fmt: skip
     os.close(write)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--user", ""), "kokon: --user '': '' is neither a name nor a number; "),
+        (("--hostname", ""), "kokon: --hostname '': '' is no host name; "),
+        (("-v", "/tmp:/x:rw,ro"), "kokon: -v /tmp:/x:rw,ro: ro and rw contradict each other; "),
+    ],
+)
+def test_a_value_that_cannot_be_meant(root: str, words: tuple[str, str], said: str) -> None:
+    done = command("run", *words, root, "true")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith(said)
+
+
+@needs_root
+def test_a_capability_is_dropped_from_all_of_them(root: str) -> None:
+    options = ("--privileged", "--cap-drop", "ALL", "--cap-add", "CHOWN")
+    done = command("run", *options, root, "cat", "/proc/self/status")
+    assert "CapBnd:\t0000000000000001\n" in done.stdout

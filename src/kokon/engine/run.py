@@ -162,7 +162,7 @@ def _prepare(
     host = facts.current()
     kinds = wanted_namespaces(options, host, {})
     found = roots.find(options, host, progress)
-    account = roots.account(found, options.user, f"--user {options.user}")
+    account = roots.account(found, options.user, options.words("user"))
     maps = None
     if "user" in kinds:
         maps = mappings.choose(host)

@@ -225,6 +225,18 @@ def test_three_control_c_end_what_ignores_them(start: Any, root: Path) -> None:
     assert session.status() == 130
 
 
+def test_control_c_is_for_what_catches_it(start: Any, root: Path) -> None:
+    """A shell at its prompt and an interpreter take it as often as it is typed."""
+    script = "trap 'echo caught' INT; echo ready; while :; do read line && exit 5; done"
+    session = start("run", root, "sh", "-c", script)
+    session.until(r"ready")
+    for _ in range(4):
+        session.type("\x03")
+        session.until(r"caught")
+    session.type("\n")
+    assert session.status() == 5
+
+
 def test_control_c_ends_the_job_and_not_its_shell(start: Any, root: Path) -> None:
     session = start("run", root, "sh", "-i")
     session.until(r"# ")

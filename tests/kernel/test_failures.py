@@ -115,7 +115,7 @@ CASES = [
     case(ops.Filesystem, 90, "nosuchfs", (), 0, "x", error=ENODEV, call="fsopen",
          remedy="does not have that file system"),
     case(ops.Filesystem, 90, "tmpfs", ("nosuch", "1"), 0, "x", error=EINVAL, call="fsconfig",
-         remedy="does not know one of the options"),
+         remedy="does not take one of the options"),
     case(ops.Filesystem, 90, "tmpfs", (), 1 << 30, "x", error=EINVAL, call="fsmount"),
     case(ops.CloneMount, 90, -1, "/no/such/path", error=ENOENT, call="open_tree",
          remedy="not there"),

@@ -6,7 +6,8 @@ container's first process through its pidfd.
 Process 1 of a pid namespace has no default actions: a signal that it does not handle is dropped by
 the kernel (pid_namespaces(7)), so ``kokon run ROOT sleep 60`` would not hear ^C.  What the signal
 would do to it outside, it does here: kokon ends the container.  A program that handles, ignores or
-blocks the signal is left to do so; three of ^C or SIGTERM within a second end it all the same.
+blocks the signal is left to do so; three SIGINT or SIGTERM within a second end it all the same,
+typed ones unless it handles them, as a shell and an interpreter do.
 """
 
 from __future__ import annotations
@@ -110,12 +111,17 @@ class Signals:
         elif not self._ends(number, number not in HARMLESS):
             process.kill(number)
 
-    def typed(self, number: int, reaches_first: bool) -> None:
+    def typed(self, number: int, group: int) -> None:
         """A key at the container's terminal, for which the kernel sends a signal there.
 
-        :param reaches_first: to process 1 too: its process group is in the foreground.
+        A shell at its prompt or an interpreter takes ^C as often as it is typed.
+
+        :param group: the process group that it is sent to; process 1's own begins with it.
         """
-        self._ends(number, reaches_first)
+        process = self._process
+        assert process is not None
+        if not _is_caught(group, number):
+            self._ends(number, group == process.pid)
 
     def _ends(self, number: int, reaches_first: bool) -> bool:
         """Ends the container if process 1 would drop the signal, or somebody insists."""
@@ -160,6 +166,15 @@ def _is_dropped(pid: int, number: int) -> bool:
         return _read(f"/proc/{pid}/syscall").partition(" ")[0] not in SIGNAL_WAITS
     except OSError:
         return False  # gone, or not ours to look into: it is left alone
+
+
+def _is_caught(pid: int, number: int) -> bool:
+    try:
+        status = _read(f"/proc/{pid}/status")
+    except OSError:
+        return False
+    caught = dict(line.partition(":")[::2] for line in status.splitlines()).get("SigCgt", "0")
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def _read(path: str) -> str:

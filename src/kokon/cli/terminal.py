@@ -37,8 +37,8 @@ class Connection:
     """The container's terminal, connected with standard input (if it feeds) and output.
 
     :param feeds: what is typed goes in; the caller's terminal is raw until ``close``.
-    :param signalled: told the number of each signal that a key sends, such as ^C, and whether
-        process 1 is among those that the kernel sends it to.
+    :param signalled: told the number of each signal that a key sends, such as ^C, and the process
+        group that the kernel sends it to (0 where that cannot be known).
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Connection:
     )  # fmt: skip
 
     def __init__(
-        self, process: FirstProcess, *, feeds: bool, signalled: Callable[[int, bool], object]
+        self, process: FirstProcess, *, feeds: bool, signalled: Callable[[int, int], object]
     ) -> None:
         self._process = process
         self._master = process.spawned.terminal
@@ -139,7 +139,7 @@ class Connection:
         elif self._master >= 0:
             # Before the program has them: what it does about a signal may end with the first.
             for number in self._signals_of(self._typed):
-                self._signalled(number, self._process.pid == self._foreground())
+                self._signalled(number, self._foreground())
 
     def _signals_of(self, typed: bytes) -> list[int]:
         """What the container's terminal makes of keys that send a signal (termios(3))."""

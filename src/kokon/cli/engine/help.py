@@ -41,7 +41,8 @@ NOTES = {
         " 124 after --timeout; 125 when kokon failed, 126 when the program cannot be executed,"
         " 127 when it is not there.",
         "Signals are forwarded. One that the program, as process 1, does not handle ends the"
-        " container, and so do ^C and ^\\ on a terminal; three ^C within a second always do.",
+        " container, and so do ^C and ^\\ on a terminal. Three within a second do so too, where the"
+        " program does not catch them as a shell does.",
     ),
 }
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _functools import partial  # type: ignore[import-not-found]  # functools costs a start
 
 from kokon import paths
 from kokon.engine import owner
@@ -143,20 +144,40 @@ def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
     """
     for program, maps in ((host.newuidmap, mappings.uids), (host.newgidmap, mappings.gids)):
         numbers = [str(n) for m in maps for n in (m.container_id, m.host_id, m.size)]
-        read, write = os.pipe2(os.O_CLOEXEC)
-        actions = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
-        child = os.posix_spawn(program, (program, str(pid), *numbers), {}, file_actions=actions)
-        os.close(write)
-        words = os.read(read, 4096).decode("utf-8", "replace").strip()
-        os.close(read)
-        try:
-            _, status = os.waitpid(child, 0)
-        except ChildProcessError:
-            # Another wait of this process took it; it is silent when all is well.
-            status = int(bool(words))
-        if status:
+        refused = _helper(program, (program, str(pid), *numbers))
+        if refused:
             name = os.path.basename(program)
             raise HostError(
-                f"{name} refused to map the ids: {words or status}",
+                f"{name} refused to map the ids: {refused}",
                 remedy=f"see that {program} is set-uid root and /etc/subuid, /etc/subgid are right",
             )
+
+
+def _helper(program: str, arguments: tuple[str, ...]) -> str:
+    """Runs one of the two: what it says when it refuses, "" when all is well."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
+    spawn = partial(os.posix_spawn, file_actions=actions)
+    pids: list[int] = []
+    open_ends = [read, write]
+    try:
+        # One call for Python: a signal handler that raises cannot come before the pid is noted.
+        pids.extend(map(spawn, (program,), (arguments,), ({},)))
+        os.close(open_ends.pop())
+        words = os.read(read, 4096).decode("utf-8", "replace").strip()
+        status = _status(pids[0])
+        pids.clear()
+        # Another wait of this process may have taken it; it is silent when all is well.
+        return words if status is None else (words or str(status)) if status else ""
+    finally:
+        for fd in open_ends:
+            os.close(fd)
+        for child in pids:
+            _status(child)
+
+
+def _status(pid: int) -> int | None:
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return None

@@ -20,10 +20,10 @@ class Mappings:
     """The maps of one container.
 
     :ivar by_parent: newuidmap has to write them.
-    :ivar notes: what is said of them once.
+    :ivar helpers: pids of newuidmap and newgidmap that nobody has waited for yet.
     """
 
-    __slots__ = ("_range", "_token", "by_parent", "gids", "notes", "uids")
+    __slots__ = ("_range", "_token", "by_parent", "gids", "helpers", "uids")
 
     def __init__(
         self,
@@ -36,11 +36,16 @@ class Mappings:
         self.uids = uids
         self.gids = gids
         self.by_parent = by_parent
+        self.helpers: list[int] = []
         self._range = range_
         self._token = token
 
     def release(self) -> None:
-        """Gives a private range back, for the next container of this process."""
+        """Gives a private range back, for the next container of this process; waits for a helper
+        that an interrupt has left."""
+        while self.helpers:
+            _status(self.helpers[-1])
+            self.helpers.pop()
         if self._range and self._token == _owner_of_free:
             _free.append(self._range)
         self._range = 0
@@ -144,7 +149,7 @@ def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
     """
     for program, maps in ((host.newuidmap, mappings.uids), (host.newgidmap, mappings.gids)):
         numbers = [str(n) for m in maps for n in (m.container_id, m.host_id, m.size)]
-        refused = _helper(program, (program, str(pid), *numbers))
+        refused = _helper(program, (program, str(pid), *numbers), mappings.helpers)
         if refused:
             name = os.path.basename(program)
             raise HostError(
@@ -153,27 +158,27 @@ def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
             )
 
 
-def _helper(program: str, arguments: tuple[str, ...]) -> str:
-    """Runs one of the two: what it says when it refuses, "" when all is well."""
+def _helper(program: str, arguments: tuple[str, ...], pids: list[int]) -> str:
+    """Runs one of the two: what it says when it refuses, "" when all is well.
+
+    :param pids: its pid is here while it has not been waited for.
+    """
     read, write = os.pipe2(os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
     spawn = partial(os.posix_spawn, file_actions=actions)
-    pids: list[int] = []
     open_ends = [read, write]
     try:
         # One call for Python: a signal handler that raises cannot come before the pid is noted.
         pids.extend(map(spawn, (program,), (arguments,), ({},)))
         os.close(open_ends.pop())
         words = os.read(read, 4096).decode("utf-8", "replace").strip()
-        status = _status(pids[0])
-        pids.clear()
+        status = _status(pids[-1])
+        pids.pop()
         # Another wait of this process may have taken it; it is silent when all is well.
         return words if status is None else (words or str(status)) if status else ""
     finally:
         for fd in open_ends:
             os.close(fd)
-        for child in pids:
-            _status(child)
 
 
 def _status(pid: int) -> int | None:

@@ -65,6 +65,7 @@ def _call(host: HostFacts, arguments: tuple[str, ...]) -> None:
             turns=[lambda pid: mappings.write_by_helpers(host, maps, pid)],
         )  # fmt: skip
     finally:
+        maps.release()
         os.close(write)
         os.close(null)
     with open(read, encoding="utf-8", errors="surrogateescape") as answers:

@@ -111,9 +111,10 @@ class Spawned:
 
     def release(self) -> None:
         """Lets stage 1 end, and waits for that."""
-        if self.reply_fd >= 0:
-            os.close(self.reply_fd)
-            self.reply_fd = -1
+        # Forgotten before it is closed: an interrupt in between must not have it closed twice.
+        reply, self.reply_fd = self.reply_fd, -1
+        if reply >= 0:
+            os.close(reply)
         if self.stage1:
             try:
                 os.waitpid(self.stage1, 0)
@@ -159,9 +160,9 @@ class Spawned:
         try:
             self.release()
         finally:
-            if self.report_fd >= 0:
-                os.close(self.report_fd)
-                self.report_fd = -1
+            report, self.report_fd = self.report_fd, -1
+            if report >= 0:
+                os.close(report)
 
 
 def occupy_standard_numbers() -> None:

@@ -134,3 +134,11 @@ def test_label_that_cannot_be_set(root: str) -> None:
         run(root, "id", security_opt=["apparmor=no-such-profile"])
     with pytest.raises(kokon.HostError, match="does not run selinux"):
         run(root, "id", security_opt=["label=system_u:system_r:container_t:s0"])
+
+
+def test_time_namespace(root: str) -> None:
+    """On this guest's Linux (before 6.3) only a child enters it, and others could not vfork."""
+    script = "cat /proc/uptime; id -u"
+    result = run(root, script, time="boottime=1000000", init=False)
+    uptime, *_, user = result.stdout.split()
+    assert float(uptime) > 1_000_000 and user == "0"

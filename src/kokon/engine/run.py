@@ -192,8 +192,11 @@ def _prepare(
     mapping = maps.uids[0] if maps and host.is_root else None
     root = roots.describe(found, options, host, table, known, undo, mapping)
     placed = limits.place(options, configuration, host, undo)
+    # Before Linux 6.3 execve does not enter a new time namespace, and what has not entered it may
+    # not vfork (EINVAL): the program has to be a child.
+    needs_child = options.time is not None and host.kernel < (6, 3)
     launch = Launch(
-        reaper=bool(options.init),
+        reaper=bool(options.init) or needs_child,
         parent_death=parent_death,
         tasks=placed.tasks,
         cgroup_directory=placed.directory,
@@ -204,7 +207,12 @@ def _prepare(
         terminal_size=terminal_size,
     )
     plan = recipe.plan(options, root, launch)
-    notes = (*found.notes, *implied(options, kinds), *placed.notes, *plan.notes)
+    told = (
+        ("before Linux 6.3 a time namespace needs a process 1 of kokon's own: --init is meant",)
+        if needs_child
+        else ()
+    )
+    notes = (*told, *found.notes, *implied(options, kinds), *placed.notes, *plan.notes)
     return Prepared(plan, configuration, host, placed, maps, notes, undo)
 
 

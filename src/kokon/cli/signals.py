@@ -146,12 +146,19 @@ def drops(status: str, number: int) -> bool:
 
     :param status: the text of /proc/PID/status (proc(5)).
     """
-    fields = dict(line.partition(":")[::2] for line in status.splitlines())
+    fields = _fields(status)
     numbers = fields.get("NSpid", "").split()
     if len(numbers) < 2 or numbers[-1] != "1":
         return False
-    masks = (fields.get(name, "0") for name in ("SigBlk", "SigIgn", "SigCgt"))
-    return not any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+    return not any(_has(fields, mask, number) for mask in ("SigBlk", "SigIgn", "SigCgt"))
+
+
+def _fields(status: str) -> dict[str, str]:
+    return dict(line.partition(":")[::2] for line in status.splitlines())
+
+
+def _has(fields: dict[str, str], mask: str, number: int) -> bool:
+    return bool(int(fields.get(mask, "0"), 16) >> (number - 1) & 1)
 
 
 def _is_dropped(pid: int, number: int) -> bool:
@@ -170,11 +177,9 @@ def _is_dropped(pid: int, number: int) -> bool:
 
 def _is_caught(pid: int, number: int) -> bool:
     try:
-        status = _read(f"/proc/{pid}/status")
+        return _has(_fields(_read(f"/proc/{pid}/status")), "SigCgt", number)
     except OSError:
         return False
-    caught = dict(line.partition(":")[::2] for line in status.splitlines()).get("SigCgt", "0")
-    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def _read(path: str) -> str:

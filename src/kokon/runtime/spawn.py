@@ -50,7 +50,7 @@ class Spawned:
     """
 
     __slots__ = (
-        "_records", "failed", "pid", "reply_fd", "report_fd", "stage1", "started", "status",
+        "_records", "failed", "pid", "reply_fd", "report_fd", "stage1", "status",
         "terminal",
     )  # fmt: skip
 
@@ -61,7 +61,6 @@ class Spawned:
         self.pid = 0
         self.stage1 = 0
         self.failed: Report | None = None
-        self.started = False
         self.status: int | None = None
         self.terminal = -1
 
@@ -72,8 +71,6 @@ class Spawned:
             self.pid = report.value
         elif report.kind == REPORT_FAILED:
             self.failed = self.failed or report
-        elif report.kind == REPORT_STARTED:
-            self.started = True
         elif report.kind == REPORT_STATUS:
             self.status = report.value
         return report

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from kokon.cgroup.group import write_file
-from kokon.cgroup.manager import Manager, Placement, remove_stale
+from kokon.cgroup.manager import Manager, Placement, remove_left
 from kokon.cgroup.v2 import find_parent
 from kokon.errors import HostError
 from kokon.kernel import cgroups
@@ -224,40 +225,61 @@ def test_update(manager: Manager) -> None:
 def test_what_a_killed_kokon_left_is_removed(manager: Manager) -> None:
     account = ("cpu", "memory")
     manager.create(Resources(pids=Pids(limit=8)), account=account).close()
-    stale = Manager.for_host(LAYOUT, name=f"kokon-{ME}-stale")
+    noted: list[str] = []
+    stale = Manager.for_host(LAYOUT, name=f"kokon-{ME}-stale-1", note=noted.append)
     placement = stale.create(Resources(pids=Pids(limit=8)), account=account)
+    pid = attached(placement, lambda: time.sleep(60))
     placement.close()
-    removed = remove_stale(LAYOUT, lambda name: name != f"{ME}-stale")
-    assert set(placement.paths.values()) <= set(removed)
+    until(lambda: stale.processes() == [pid])
+    assert remove_left(LAYOUT, f"{ME}-other", noted) == []
+    assert all(os.path.isdir(path) for path in placement.paths.values())
+    assert remove_left(LAYOUT, f"{ME}-stale", [*noted, "/tmp"]) == ["/tmp"]
+    assert not any(os.path.isdir(path) for path in placement.paths.values())
+    assert ended(pid) == -9
     assert all(os.path.isdir(group.path) for group in manager.groups.values())
 
 
 @NEEDED
-def test_a_group_with_processes_is_not_stale(manager: Manager) -> None:
-    placement = manager.create(Resources(pids=Pids(limit=8)))
-    pid = attached(placement, lambda: time.sleep(60))
-    placement.close()
-    until(lambda: manager.processes() == [pid])
-    below = next(iter(placement.paths.values())) + "/a"
-    os.mkdir(below)
-    assert remove_stale(LAYOUT, lambda name: name != ME) == []
-    assert os.path.isdir(below)
-    manager.kill()
-    ended(pid)
+def test_a_group_is_noted_before_it_is_made() -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(noted: str) -> None:
+        raise Killed
+
+    manager = Manager.for_host(LAYOUT, name=f"kokon-{ME}-1", note=killed)
+    with pytest.raises(Killed):
+        manager.create(Resources(pids=Pids(limit=8)))
+    assert directories() == set()
+
+
+def test_only_what_lies_below_a_mount_of_control_groups_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f"kokon-{ME}-1").mkdir()
+    top = LAYOUT.hierarchies[0].mount_point
+    places = [str(tmp_path), f"{tmp_path}/", f"{top}/../../..{tmp_path}", f"{top}-other"]
+    assert remove_left(LAYOUT, ME, places) == places
+    assert (tmp_path / f"kokon-{ME}-1").is_dir()
 
 
 @NEEDED
 @pytest.mark.skipif(os.geteuid() != 0, reason="paths from the top need root")
 def test_a_path_from_the_top(manager: Manager) -> None:
-    deep = Manager.for_host(LAYOUT, name="deep", parent=f"/kokon-{ME}/b")
+    noted: list[str] = []
+    parent = f"/kokon-{ME}/b"
+    deep = Manager.for_host(LAYOUT, name="kokon-deep-1", parent=parent, note=noted.append)
     controllers = LAYOUT.of("cpuset")
     cpu = Cpu(cpus="0") if controllers is not None and controllers.version == 1 else None
     placement = deep.create(Resources(pids=Pids(limit=8), cpu=cpu))
-    assert all(path.endswith(f"/kokon-{ME}/b/deep") for path in placement.paths.values())
+    assert all(path.endswith(f"{parent}/kokon-deep-1") for path in placement.paths.values())
     # In a cpuset that has no CPUs the process could not attach itself.
     assert ended(attached(placement, lambda: None)) == 0
     placement.close()
     deep.remove()
+    # As if it had been killed: what was made for the parent goes too.
+    dead = Manager.for_host(LAYOUT, name="kokon-deep-2", parent=parent, note=noted.append)
+    dead.create(Resources(pids=Pids(limit=8))).close()
+    remove_left(LAYOUT, "deep", noted)
+    assert directories() == set()
 
 
 @NEEDED

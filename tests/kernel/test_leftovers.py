@@ -193,6 +193,47 @@ def test_many_sigkills_in_the_middle_are_swept(place: Path) -> None:
     sigkill_rounds(place, 300)
 
 
+@pytest.mark.parametrize("below", ["", "/kokon-test-parent/deep"])
+def test_a_sweep_finds_the_groups_of_the_dead_wherever_they_are(place: Path, below: str) -> None:
+    """The dead one was in another login session, or named a parent."""
+    if not facts.read().is_root:
+        pytest.skip("only root moves itself to other control groups")
+    settings = limits()
+    if not settings:
+        pytest.skip("there are no limits here")
+    root = busybox_root(place / "root")
+    elsewhere = [f"{tree.mount_point}/kokon-test-elsewhere" for tree in cgroups.read().hierarchies]
+    if below:
+        settings["cgroup_parent"] = below
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        for directory in elsewhere:
+            try:
+                os.mkdir(directory)
+                Path(directory, "cgroup.procs").write_text("0")
+            except OSError:
+                pass  # a cpuset without processors takes nobody
+        facts.forget()
+        kokon.run(["sh", "-c", "echo up; sleep 60"], root=root, stdout=write, **settings)
+        os._exit(1)
+    os.close(write)
+    try:
+        with open(read) as pipe:
+            assert pipe.readline() == "up\n"
+        (token,) = os.listdir(place / "state/owners")
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert groups_of(token) != []
+        sweep.sweep()
+        assert groups_of(token) == []
+        assert not any(f"{below}/" in f"{path}/" for path in groups_of("kokon-test-parent"))
+    finally:
+        for directory in elsewhere:
+            if os.path.isdir(directory):
+                os.rmdir(directory)
+
+
 def test_a_sweep_leaves_the_living_alone(place: Path) -> None:
     """Another process's container runs while we sweep."""
     root = busybox_root(place / "root")

@@ -10,7 +10,7 @@ from kokon.errors import HostError, RetryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from kokon.cgroup.write import Write
 
@@ -144,13 +144,25 @@ class Group:
 
 
 def make(
-    path: str, why: str = "", *, may_exist: bool = False, permission: str = DELEGATION
+    path: str,
+    why: str = "",
+    *,
+    may_exist: bool = False,
+    permission: str = DELEGATION,
+    note: Callable[[str], None] | None = None,
 ) -> bool:
     """Make a group's directory; whether it was made.
 
     :param permission: what to do where it is not permitted.
+    :param note: called before, for whoever removes what a killed kokon left: with the directory
+        that the group will be in; with the path and a ``/`` for one that others may use too.
     :raises HostError: refused, with what to do.
     """
+    if note is not None:
+        if not may_exist:
+            note(path.rpartition("/")[0])
+        elif not os.path.isdir(path):
+            note(path + "/")
     try:
         os.mkdir(path, 0o755)
         return True
@@ -188,19 +200,6 @@ def read_file(path: str) -> str:
         return text.decode(errors="replace")
     finally:
         os.close(fd)
-
-
-def remove_empty(path: str) -> bool:
-    """Remove a group and all below it if no process is in any; whether it is gone."""
-    directories = tree(path)
-    if any(_read_processes(directory) for directory in directories):
-        return False
-    try:
-        for directory in reversed(directories):
-            _rmdir(directory)
-        return _rmdir(path)
-    except HostError:
-        return False
 
 
 def tree(path: str) -> list[str]:

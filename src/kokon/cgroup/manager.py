@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from kokon.cgroup import tables
-from kokon.cgroup.group import Group, remove_empty
+from kokon.cgroup.group import Group
 from kokon.cgroup.usage import Hit, Usage, hits, usage
 from kokon.errors import HostError, KokonError, SpecError
 
@@ -65,7 +65,7 @@ class Manager:
     each.  Every other method works on what was made, or on what :meth:`reopen` was told.
     """
 
-    __slots__ = ("groups", "layout", "name", "parent", "systemd", "uid")
+    __slots__ = ("groups", "layout", "name", "note", "parent", "systemd", "uid")
 
     def __init__(
         self,
@@ -74,12 +74,14 @@ class Manager:
         parent: tuple[str, ...] | None,
         systemd: bool | None,
         uid: int,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.layout = layout
         self.name = name
         self.parent = parent
         self.systemd = systemd
         self.uid = uid
+        self.note = note
         self.groups: dict[str, Group] = {}
 
     @classmethod
@@ -91,6 +93,7 @@ class Manager:
         parent: str | None = None,
         systemd: bool | None = None,
         uid: int | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> Manager:
         """A manager for a container that has no groups yet.
 
@@ -99,13 +102,14 @@ class Manager:
             lie below (v2: beside) our own.
         :param systemd: whether a scope of systemd is wanted; None where nothing else is possible.
         :param uid: whose manager of systemd, our own by default.
+        :param note: called with what :func:`remove_left` will want to know, before it is made.
         :raises SpecError: a name that is no plain component, or a parent with ``..``.
         """
         if "/" in name:
             raise SpecError(f"{name[:80]!r} is no name of one control group")
         tables.group_path(name)
         above = None if parent is None else (tables.group_path(parent) if parent != "/" else ())
-        return cls(layout, name, above, systemd, os.geteuid() if uid is None else uid)
+        return cls(layout, name, above, systemd, os.geteuid() if uid is None else uid, note)
 
     @classmethod
     def reopen(cls, layout: CgroupLayout, paths: Mapping[str, str]) -> Manager:
@@ -255,7 +259,8 @@ class Manager:
             # Controllers that are mounted together share the group.
             if tree.mount_point not in made:
                 try:
-                    group = place(tree, self.name, self.parent, whys.get(controller, ""))
+                    why = whys.get(controller, "")
+                    group = place(tree, self.name, self.parent, why, self.note)
                 except HostError:
                     if controller in whys:
                         raise
@@ -282,12 +287,12 @@ class Manager:
         from kokon.cgroup.v2 import place
 
         try:
-            self.groups[UNIFIED] = place(tree, self.name, all_of_it, self.parent, why)
+            self.groups[UNIFIED] = place(tree, self.name, all_of_it, self.parent, why, self.note)
         except HostError:
             if asked and needed == all_of_it:
                 raise
             if asked:
-                self.groups[UNIFIED] = place(tree, self.name, needed, self.parent, why)
+                self.groups[UNIFIED] = place(tree, self.name, needed, self.parent, why, self.note)
 
     def _in_scope(
         self,
@@ -304,6 +309,8 @@ class Manager:
         scope = open_scope(self.name, pid, tree.mount_point, self.uid)
         given = available(scope).split()
         controllers = [word for word in all_of_it if word in given or word in needed]
+        if self.note is not None:
+            self.note(scope.rpartition("/")[0])
         return place_in(scope, (), CONTAINER, tuple(controllers), why)
 
     def _apply(self, writes: Sequence[Write]) -> None:
@@ -347,45 +354,42 @@ class Manager:
         return list({group.path: group for group in self.groups.values()}.values())
 
 
-def remove_stale(
-    layout: CgroupLayout, alive: Callable[[str], bool], *, kill: bool = False
-) -> list[str]:
-    """Remove the groups that a killed kokon left; the directories that are gone.
+def remove_left(layout: CgroupLayout, token: str, noted: Sequence[str]) -> list[str]:
+    """Remove the groups that a killed kokon left, with what still runs in them.
 
-    Only groups without processes: one that has some belongs to somebody.  With ``kill`` they
-    belong to nobody, and are ended.
-
-    :param alive: whether the container with this id may still want its groups; it must say so
-        from before they are made.
+    :param token: what the names of its containers begin with, before a hyphen.
+    :param noted: what :class:`Manager` gave to ``note``, in order.  A path that is below no mount
+        of control groups is somebody else's, and comes back.
     :raises RetryError: a process does not die.
     """
     from kokon.cgroup.v1 import GroupV1
-    from kokon.cgroup.v2 import GUARD, GroupV2, upwards
+    from kokon.cgroup.v2 import GroupV2
 
-    places: list[tuple[str, type[Group]]] = []
-    for hierarchy in layout.hierarchies:
-        if hierarchy.version == 2:
-            for directory in upwards(hierarchy):
-                places += [(directory, GroupV2), (f"{directory}/{GUARD}", GroupV2)]
-        else:
-            places.append((hierarchy.directory() or "", GroupV1))
-    removed = []
-    for place, kind in places:
+    others, shared = [], []
+    for place in noted:
+        tree = layout.showing(place.rstrip("/"))
+        if tree is None:
+            others.append(place)
+            continue
+        if place.endswith("/"):
+            shared.append(place)
+            continue
         try:
             names = os.listdir(place)
         except OSError:
             continue
         for name in names:
-            path = f"{place}/{name}"
-            ours = name.startswith(PREFIX) and not name.endswith(".scope")
-            if not ours or alive(name[len(PREFIX) :]):
+            if not name.startswith(f"{PREFIX}{token}-"):
                 continue
-            if kill:
-                kind(path).remove()
-            elif not remove_empty(path):
-                continue
-            removed.append(path)
-    return removed
+            # A scope goes by itself when nothing runs in it any more.
+            path = f"{place}/{name}/{CONTAINER}" if name.endswith(".scope") else f"{place}/{name}"
+            (GroupV2 if tree.version == 2 else GroupV1)(path).remove()
+    for place in reversed(shared):
+        try:
+            os.rmdir(place)
+        except OSError:
+            pass  # it is gone, or others use it
+    return others
 
 
 def _on_v2(layout: CgroupLayout, writes: Sequence[Write]) -> tuple[str, ...]:

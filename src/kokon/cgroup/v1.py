@@ -15,7 +15,7 @@ from kokon.errors import HostError, RetryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from kokon.cgroup.write import Write
     from kokon.kernel.cgroups import Hierarchy
@@ -95,10 +95,15 @@ class GroupV1(Group):
 
 
 def place(
-    hierarchy: Hierarchy, name: str, parent: tuple[str, ...] | None, why: str = ""
+    hierarchy: Hierarchy,
+    name: str,
+    parent: tuple[str, ...] | None,
+    why: str = "",
+    note: Callable[[str], None] | None = None,
 ) -> GroupV1:
     """Make a group below our own, or below ``parent`` from the top of the mount.
 
+    :param note: as of :func:`kokon.cgroup.group.make`.
     :raises HostError: it cannot be made; nothing is left.
     """
     base = hierarchy.mount_point if parent is not None else hierarchy.directory()
@@ -111,18 +116,26 @@ def place(
         )
     group = GroupV1(base)
     try:
-        descend(group, parent or (), name, why, cpuset="cpuset" in hierarchy.controllers)
+        cpuset = "cpuset" in hierarchy.controllers
+        _descend(group, (*(parent or ()), name), why, cpuset, note)
     except BaseException:
         group.undo()
         raise
     return group
 
 
-def descend(group: Group, above: tuple[str, ...], name: str, why: str, cpuset: bool) -> None:
-    """Make ``name`` below the group and below ``above``, whose parts may be there already."""
-    for at, part in enumerate((*above, name)):
+def _descend(
+    group: Group,
+    parts: tuple[str, ...],
+    why: str,
+    cpuset: bool,
+    note: Callable[[str], None] | None,
+) -> None:
+    """Make the last of the parts below the group; the others may be there already."""
+    for at, part in enumerate(parts, 1):
         parent, group.path = group.path, f"{group.path}/{part}"
-        if make(group.path, why, may_exist=at < len(above), permission=PERMISSION):
+        shared = at < len(parts)
+        if make(group.path, why, may_exist=shared, permission=PERMISSION, note=note):
             group.made.append(group.path)
             if cpuset:
                 _inherit(parent, group.path)

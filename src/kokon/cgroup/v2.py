@@ -33,7 +33,7 @@ from kokon.spec.resources import index_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kokon.cgroup.write import Write
     from kokon.kernel.cgroups import Hierarchy
@@ -110,9 +110,11 @@ def place(
     controllers: tuple[str, ...],
     parent: tuple[str, ...] | None = None,
     why: str = "",
+    note: Callable[[str], None] | None = None,
 ) -> GroupV2:
     """Make a group that has ``controllers``, where the module's text says, or below ``parent``.
 
+    :param note: as of :func:`kokon.cgroup.group.make`.
     :raises HostError: no group can be its parent; nothing is left.
     """
     if parent is not None:
@@ -123,11 +125,16 @@ def place(
         above = (GUARD,) if controllers else ()
     if base is None:
         raise _no_parent(hierarchy, controllers, why)
-    return place_in(base, above, name, controllers, why)
+    return place_in(base, above, name, controllers, why, note)
 
 
 def place_in(
-    base: str, above: tuple[str, ...], name: str, controllers: tuple[str, ...], why: str = ""
+    base: str,
+    above: tuple[str, ...],
+    name: str,
+    controllers: tuple[str, ...],
+    why: str = "",
+    note: Callable[[str], None] | None = None,
 ) -> GroupV2:
     """Make ``name`` below ``base`` and ``above``, handing ``controllers`` down at every level.
 
@@ -140,7 +147,7 @@ def place_in(
             for at, part in enumerate((*above, name)):
                 enable(group.path, controllers, why)
                 group.path += "/" + part
-                if make(group.path, why, may_exist=at < len(above)):
+                if make(group.path, why, may_exist=at < len(above), note=note):
                     group.made.append(group.path)
             return group
         except (OSError, HostError) as error:

@@ -78,6 +78,7 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
         cgroups.read_moved(host.cgroups),
         name=f"kokon-{owner.current().name()}",
         parent=options.cgroup_parent,
+        note=owner.current().note,
     )
     if resources is None:
         account: tuple[str, ...] = ("processes",)

@@ -71,8 +71,8 @@ class Owner:
         return f"{self.token}-{self._counter}"
 
     def note(self, directory: str) -> None:
-        """Writes down where things with our token are made: the store of whoever sweeps may be
-        another one."""
+        """Writes down where a thing with our token will be made: the store and the control group
+        of whoever sweeps may be others."""
         if directory not in self._places:
             os.write(self.lock.fd, os.fsencode(directory) + b"\0")
             self._places.add(directory)

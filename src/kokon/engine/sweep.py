@@ -42,12 +42,11 @@ def _remove_staging() -> None:
 
 
 def _remove(token: str, places: list[str]) -> None:
-    from kokon.cgroup.manager import remove_stale
+    from kokon.cgroup.manager import remove_left
     from kokon.kernel import cgroups
 
     # A container that is still about to die with its caller is ended here.
-    remove_stale(cgroups.read(), lambda name: name.partition("-")[0] != token, kill=True)
-    for directory in places:
+    for directory in remove_left(cgroups.read(), token, places):
         _remove_writes(token, directory)
     mappings.release_claims({token})
 

@@ -74,6 +74,15 @@ class CgroupLayout:
                 return hierarchy
         return None
 
+    def showing(self, directory: str) -> Hierarchy | None:
+        """The hierarchy whose mount point is a directory or above it, or None."""
+        if os.path.normpath(directory) != directory:
+            return None
+        for hierarchy in self.hierarchies:
+            if f"{directory}/".startswith(f"{hierarchy.mount_point}/"):
+                return hierarchy
+        return None
+
     @property
     def unified(self) -> Hierarchy | None:
         """The version 2 tree, with or without controllers, or None."""

@@ -25,8 +25,12 @@ pytestmark = [
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x20000
 
 
-def inside(maps: str, place: Path, root: str, options: dict[str, Any]) -> str:
-    """What ``id -u`` prints in a container within a user namespace with these maps."""
+ONE, TWO = "0 100000 65536\n", "0 100000 1\n1 200000 65535\n"
+
+
+def inside(maps: tuple[str, str], place: Path, root: str, options: dict[str, Any]) -> str:
+    """What ``id -u`` prints, and the maps, in a container within a user namespace with these maps
+    of users and groups."""
     go, ready, answer = os.pipe(), os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -40,15 +44,15 @@ def inside(maps: str, place: Path, root: str, options: dict[str, Any]) -> str:
             paths.state = lambda: f"{place}/state"
             os.environ["KOKON_STORE"] = f"{place}/store"
             owner._current, mappings._free, sweep._swept = None, [], os.getpid()
-            result = kokon.run(["sh", "-c", "id -u; cat /proc/self/uid_map"], root=root,
+            result = kokon.run(["sh", "-c", "id -u; cat /proc/self/[ug]id_map"], root=root,
                                capture_output=True, **options)  # fmt: skip
             os.write(answer[1], result.stdout + result.stderr)
         except BaseException as error:
             os.write(answer[1], f"{type(error).__name__}: {error}".encode())
         os._exit(0)
     os.read(ready[0], 1)
-    for file in ("uid_map", "gid_map"):
-        Path(f"/proc/{child}/{file}").write_text(maps)
+    for file, lines in zip(("uid_map", "gid_map"), maps, strict=True):
+        Path(f"/proc/{child}/{file}").write_text(lines)
     os.write(go[1], b"\0")
     os.waitpid(child, 0)
     text = os.read(answer[0], 4096).decode()
@@ -58,17 +62,19 @@ def inside(maps: str, place: Path, root: str, options: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "maps", ["0 100000 65536\n", "0 1000 1\n1 100000 65536\n"], ids=["one", "two"]
+    "maps", [(ONE, ONE), (TWO, TWO), (ONE, TWO)], ids=["one", "two", "groups-differ"]
 )
 @pytest.mark.parametrize(
     "options", [{}, {"rw": True}, {"volumes": ["/usr/share:/data:ro"]}], ids=["", "rw", "volume"]
 )
-def test_root_of_a_container_gives_on_the_ids_it_has(maps: str, options: dict[str, Any]) -> None:
+def test_root_of_a_container_gives_on_the_ids_it_has(
+    maps: tuple[str, str], options: dict[str, Any]
+) -> None:
     if not facts.read().maps_all_ids:
         pytest.skip("needs the ids of the first user namespace")
     with tempfile.TemporaryDirectory() as directory:
         # Its owner is root in there; pytest's own directories are closed to it.
-        host_root = int(maps.split()[1])
+        host_root = int(maps[0].split()[1])
         place = Path(directory)
         root = busybox_root(place / "root")
         # Loads what a run needs: the interpreter's own files may be closed to the others.
@@ -76,8 +82,9 @@ def test_root_of_a_container_gives_on_the_ids_it_has(maps: str, options: dict[st
         for path in (place, *place.rglob("*")):
             os.chown(path, host_root, host_root, follow_symlinks=False)
         text = inside(maps, place, root, options)
-        assert text.split() == ["0", *"".join(
-            f"{first} {first} {size}\n" for first, _, size in
-            (line.split() for line in maps.splitlines())
-        ).split()]  # fmt: skip
+        gid_map, uid_map = (
+            [[first, first, size] for first, _, size in map(str.split, lines.splitlines())]
+            for lines in reversed(maps)
+        )
+        assert [line.split() for line in text.splitlines()] == [["0"], *gid_map, *uid_map]
         shutil.rmtree(place / "store", ignore_errors=True)

@@ -8,6 +8,7 @@ from _functools import partial  # type: ignore[import-not-found]  # functools co
 from kokon import paths
 from kokon.engine import owner
 from kokon.errors import HostError, RetryError
+from kokon.kernel import facts
 from kokon.security import idmap
 from kokon.spec.runtime import IdMapping
 
@@ -87,8 +88,7 @@ def _private_range(host: HostFacts) -> Mappings:
     if not host.maps_all_ids:
         # Root of a container: the ids that it has itself are all there is.  No line of a map may
         # reach over two of the map around it.
-        same = tuple(IdMapping(inside, inside, size) for inside, _, size in host.id_map)
-        return Mappings(same, same)
+        return Mappings(_same(host.uid_map), _same(host.gid_map))
     global _owner_of_free
     token = owner.current().token
     if _owner_of_free != token:
@@ -100,6 +100,10 @@ def _private_range(host: HostFacts) -> Mappings:
         first = _claim()
     mapping = (IdMapping(0, first, idmap.RANGE),)
     return Mappings(mapping, mapping, range_=first, token=token)
+
+
+def _same(lines: tuple[tuple[int, int, int], ...]) -> tuple[IdMapping, ...]:
+    return tuple(IdMapping(inside, inside, size) for inside, _, size in lines)
 
 
 def _claim() -> int:
@@ -151,6 +155,7 @@ def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
         numbers = [str(n) for m in maps for n in (m.container_id, m.host_id, m.size)]
         refused = _helper(program, (program, str(pid), *numbers), mappings.helpers)
         if refused:
+            facts.forget()
             name = os.path.basename(program)
             raise HostError(
                 f"{name} refused to map the ids: {refused}",

@@ -28,7 +28,7 @@ class HostFacts:
     :ivar uid: effective user id; :ivar gid: effective group id.
     :ivar process_1: we are process 1 of our pid namespace (CLONE_PARENT is refused there).
     :ivar capabilities: effective set as a mask; :ivar bounding: bounding set as a mask.
-    :ivar id_map: ``/proc/self/uid_map`` as (inside, outside, size) triples.
+    :ivar uid_map: ``/proc/self/uid_map`` as (inside, outside, size) triples; :ivar gid_map.
     :ivar user_namespaces: how many user namespaces may be made (0: switched off).
     :ivar restriction: what restricts unprivileged user namespaces: "", "apparmor", "sysctl".
     :ivar security_module: "", "apparmor" or "selinux".
@@ -46,7 +46,7 @@ class HostFacts:
         "capabilities",
         "cgroups",
         "gid",
-        "id_map",
+        "gid_map",
         "kernel",
         "newgidmap",
         "newuidmap",
@@ -59,6 +59,7 @@ class HostFacts:
         "subordinate_uids",
         "swap",
         "uid",
+        "uid_map",
         "user_namespaces",
     )
 
@@ -72,7 +73,8 @@ class HostFacts:
         process_1: bool,
         capabilities: int,
         bounding: int,
-        id_map: tuple[tuple[int, int, int], ...],
+        uid_map: tuple[tuple[int, int, int], ...],
+        gid_map: tuple[tuple[int, int, int], ...],
         user_namespaces: int,
         restriction: str,
         security_module: str,
@@ -92,7 +94,8 @@ class HostFacts:
         self.process_1 = process_1
         self.capabilities = capabilities
         self.bounding = bounding
-        self.id_map = id_map
+        self.uid_map = uid_map
+        self.gid_map = gid_map
         self.user_namespaces = user_namespaces
         self.restriction = restriction
         self.security_module = security_module
@@ -118,7 +121,7 @@ class HostFacts:
     @property
     def maps_all_ids(self) -> bool:
         """Whether every id of the machine is ours to map: we are in its first user namespace."""
-        return self.id_map == ALL_IDS
+        return self.uid_map == self.gid_map == ALL_IDS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -132,7 +135,7 @@ class HostFacts:
         fields = dict(value)
         fields["cgroups"] = CgroupLayout.from_dict(value["cgroups"])
         fields["kernel"] = tuple(value["kernel"])
-        for name in ("id_map", "subordinate_uids", "subordinate_gids"):
+        for name in ("uid_map", "gid_map", "subordinate_uids", "subordinate_gids"):
             fields[name] = tuple(tuple(entry) for entry in value[name])
         return cls(**fields)
 
@@ -176,13 +179,18 @@ def _user_name(uid: int) -> str:
     return ""
 
 
-def _find_program(name: str) -> str:
+def find_program(name: str) -> str:
     """A set-uid helper in the usual places; PATH has no say in what we execute."""
     for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin"):
         path = f"{directory}/{name}"
         if os.access(path, os.X_OK):
             return path
     return ""
+
+
+def _id_map(path: str) -> tuple[tuple[int, int, int], ...]:
+    lines = (line.split() for line in _text(path).splitlines())
+    return tuple((int(inside), int(outside), int(size)) for inside, outside, size in lines)
 
 
 def _restriction(uid: int) -> str:
@@ -237,17 +245,12 @@ def read() -> HostFacts:
     subuids: tuple[tuple[int, int], ...] = ()
     subgids: tuple[tuple[int, int], ...] = ()
     if uid:
-        newuidmap, newgidmap = _find_program("newuidmap"), _find_program("newgidmap")
+        newuidmap, newgidmap = find_program("newuidmap"), find_program("newgidmap")
         if newuidmap and newgidmap:
             name = _user_name(uid)
             subuids = subordinate_ranges(_text("/etc/subuid"), name, uid)
             subgids = subordinate_ranges(_text("/etc/subgid"), name, uid)
-    id_map = tuple(
-        (int(inside), int(outside), int(size))
-        for inside, outside, size in (
-            line.split() for line in _text("/proc/self/uid_map").splitlines()
-        )
-    )
+    uid_map, gid_map = _id_map("/proc/self/uid_map"), _id_map("/proc/self/gid_map")
     return HostFacts(
         kernel=(int(major), int(minor or "0")),
         architecture=system.machine,
@@ -256,7 +259,8 @@ def read() -> HostFacts:
         process_1=os.getpid() == 1,
         capabilities=int(status.get("CapEff", "0"), 16),
         bounding=int(status.get("CapBnd", "0"), 16),
-        id_map=id_map,
+        uid_map=uid_map,
+        gid_map=gid_map,
         user_namespaces=_number("/proc/sys/user/max_user_namespaces", 0),
         restriction=_restriction(uid),
         security_module=_security_module(),
@@ -264,7 +268,7 @@ def read() -> HostFacts:
         subordinate_gids=subgids,
         newuidmap=newuidmap,
         newgidmap=newgidmap,
-        owns_mounts=_owns_mounts(id_map == ALL_IDS),
+        owns_mounts=_owns_mounts(uid_map == gid_map == ALL_IDS),
         sets_groups=not _text("/proc/self/setgroups").startswith("deny"),
         # The first line is a heading (proc_swaps(5)).
         swap=_text("/proc/swaps").count("\n") > 1,
@@ -281,9 +285,10 @@ def current() -> HostFacts:
     Our place in the cgroups may have changed since: see :func:`kokon.kernel.cgroups.read_moved`.
     """
     global _kept
+    uid = os.geteuid()
     key = (
-        os.getpid(), os.geteuid(), os.getegid(), os.readlink("/proc/self/ns/user"),
-        filesystems.mount_table(),
+        os.getpid(), uid, os.getegid(), os.readlink("/proc/self/ns/user"),
+        filesystems.mount_table(), uid and (_dates("/etc/subuid"), _dates("/etc/subgid")),
     )  # fmt: skip
     now = monotonic()
     if _kept is not None and now < _kept[0] and key == _kept[1]:
@@ -292,6 +297,14 @@ def current() -> HostFacts:
     # That something is switched off is not kept: who is told so switches it on and tries again.
     _kept = (now + KEPT, key, host) if host.user_namespaces and not host.restriction else None
     return host
+
+
+def _dates(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def forget() -> None:

@@ -38,7 +38,8 @@ KINDS = ("user", "mount", "pid", "ipc", "uts", "network", "cgroup")
 def machine(**changes: Any) -> HostFacts:
     facts: dict[str, Any] = {
         "kernel": (6, 6), "architecture": "x86_64", "uid": 0, "gid": 0, "process_1": False,
-        "capabilities": EVERY, "bounding": EVERY, "id_map": ((0, 0, 2**32 - 1),),
+        "capabilities": EVERY, "bounding": EVERY, "uid_map": ((0, 0, 2**32 - 1),),
+        "gid_map": ((0, 0, 2**32 - 1),),
         "user_namespaces": 1000, "restriction": "", "security_module": "",
         "subordinate_uids": (), "subordinate_gids": (), "newuidmap": "", "newgidmap": "",
         "cgroups": CgroupLayout("none", []),
@@ -143,7 +144,7 @@ def test_only_root_of_the_machine_maps_mounts_and_makes_nodes() -> None:
     dev = (Mount("/dev", "tmpfs"),)
     assert ops.Node in kinds(plan(mounts=dev))
     assert ops.UserNamespace in kinds(plan(mounts=dev))
-    for host in (USER, machine(id_map=((0, 100000, 65536),))):
+    for host in (USER, machine(uid_map=((0, 100000, 65536),))):
         made = plan(host, mounts=dev)
         assert ops.Node not in kinds(made)
         assert ops.UserNamespace not in kinds(made)

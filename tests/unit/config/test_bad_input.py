@@ -19,7 +19,8 @@ EVERY = 2**41 - 1
 def machine(**changes: Any) -> HostFacts:
     facts: dict[str, Any] = {
         "kernel": (6, 6), "architecture": "x86_64", "uid": 0, "gid": 0, "process_1": False,
-        "capabilities": EVERY, "bounding": EVERY, "id_map": ((0, 0, 2**32 - 1),),
+        "capabilities": EVERY, "bounding": EVERY, "uid_map": ((0, 0, 2**32 - 1),),
+        "gid_map": ((0, 0, 2**32 - 1),),
         "user_namespaces": 1000, "restriction": "", "security_module": "",
         "subordinate_uids": (), "subordinate_gids": (), "newuidmap": "", "newgidmap": "",
         "cgroups": CgroupLayout("none", []),

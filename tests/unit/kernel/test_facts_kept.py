@@ -43,6 +43,24 @@ def test_facts_of_another_moment_are_read_again(
     assert facts.current() is not host
 
 
+def test_new_subordinate_ids_are_seen_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = os.stat
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(
+        os,
+        "stat",
+        lambda path, **how: real(str(path).replace("/etc/subgid", f"{tmp_path}/s"), **how),
+    )
+    host = facts.current()
+    assert facts.current() is host
+    (tmp_path / "s").write_text("somebody:100000:65536\n")
+    changed = facts.current()
+    assert changed is not host
+    assert facts.current() is changed
+
+
 def test_what_is_switched_off_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     host = facts.read()
     host.user_namespaces = 0

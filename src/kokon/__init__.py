@@ -20,9 +20,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from subprocess import CalledProcessError, TimeoutExpired
-
-    from kokon.api import DEVNULL, PIPE, STDOUT, CompletedProcess, Usage, run
+    from kokon.api.calls import popen, run
+    from kokon.api.completed import CompletedProcess, Usage
+    from kokon.api.ends import CalledProcessError, OutputExceeded, TimeoutExpired
+    from kokon.api.pipes import DEVNULL, PIPE, STDOUT
+    from kokon.api.process import Popen
     from kokon.errors import (
         ArchiveError,
         CommandError,
@@ -40,6 +42,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "api.calls": ("popen", "run"),
+    "api.completed": ("CompletedProcess", "Usage"),
+    "api.ends": ("CalledProcessError", "OutputExceeded", "TimeoutExpired"),
+    "api.pipes": ("DEVNULL", "PIPE", "STDOUT"),
+    "api.process": ("Popen",),
+    "errors": (
+        "ArchiveError", "CommandError", "HostError", "KokonError", "OptionError", "OutcomeUnknown",
+        "RequestError", "RetryError", "RootError", "SpecError", "StepError", "UserError",
+    ),
+}  # fmt: skip
+"""Modules, and the public names that they are the home of."""
+
 __all__ = [
     "DEVNULL",
     "PIPE",
@@ -52,6 +67,8 @@ __all__ = [
     "KokonError",
     "OptionError",
     "OutcomeUnknown",
+    "OutputExceeded",
+    "Popen",
     "RequestError",
     "RetryError",
     "RootError",
@@ -60,26 +77,19 @@ __all__ = [
     "TimeoutExpired",
     "Usage",
     "UserError",
+    "popen",
     "run",
 ]
-
-_API = frozenset(("DEVNULL", "PIPE", "STDOUT", "CompletedProcess", "Usage", "run"))
-_SUBPROCESS = frozenset(("CalledProcessError", "TimeoutExpired"))
 
 
 def __getattr__(name: str) -> object:
     """Everything public is loaded when it is first used: ``import kokon`` itself costs nothing."""
-    if name not in __all__:
-        raise AttributeError(f"module 'kokon' has no attribute {name!r}")
-    if name in _SUBPROCESS:
-        import subprocess as module
-    elif name in _API:
-        from kokon import api as module  # type: ignore[no-redef]
-    else:
-        from kokon import errors as module  # type: ignore[no-redef]
-    value: object = getattr(module, name)
-    globals()[name] = value
-    return value
+    for module, names in _HOMES.items():
+        if name in names:
+            value: object = getattr(__import__(f"kokon.{module}", fromlist=names), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'kokon' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -170,7 +170,8 @@ def test_check(root: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         kokon.run(["sh", "-c", "echo said; exit 3"], root=root, check=True, capture_output=True)
     assert (caught.value.returncode, caught.value.stdout) == (3, b"said\n")
-    assert kokon.CalledProcessError is subprocess.CalledProcessError
+    assert caught.value.result.cause == "exited"
+    assert type(caught.value) is kokon.CalledProcessError
     kokon.run(["true"], root=root, check=True).check_returncode()
 
 
@@ -181,7 +182,8 @@ def test_timeout(root: str) -> None:
                   capture_output=True, text=True)  # fmt: skip
     assert 0.3 <= time.monotonic() - started < 5
     assert (caught.value.output, caught.value.timeout) == ("early\n", 0.3)
-    assert kokon.TimeoutExpired is subprocess.TimeoutExpired
+    assert type(caught.value) is kokon.TimeoutExpired
+    assert caught.value.result is not None and caught.value.result.limits_hit == ("timeout",)
     with pytest.raises(subprocess.TimeoutExpired):
         kokon.run(["sleep", "60"], root=root, timeout=0)
     for long in (60, 1e10, float("inf")):

@@ -219,7 +219,7 @@ def _prepare(
 class Outcome:
     """How a run ended.
 
-    :ivar cause: exited, signal, timeout, memory, output or unknown.
+    :ivar cause: exited, signal, timeout, memory, output, caller or unknown.
     :ivar ended: status and times of the program.
     :ivar usage: what its cgroups counted, None without limits.
     :ivar hits: the limits that were met.
@@ -235,11 +235,24 @@ class Outcome:
         self.usage = usage
         self.hits = hits
 
+    @property
+    def limits_hit(self) -> tuple[str, ...]:
+        """The limits of its own that the program met on the way."""
+        met = [LIMIT_NAMES[hit.limit] for hit in self.hits if hit.own]
+        if self.usage and self.usage.throttled:
+            met.append("cpus")
+        if self.cause in ("output", "timeout"):
+            met.append(self.cause)
+        return tuple(met)
+
+
+LIMIT_NAMES = {"memory": "memory", "pids": "processes"}
+
 
 def finish(prepared: Prepared, process: FirstProcess, ended_by: str = "exit") -> Outcome:
     """Waits for the end, reads what was used, and tells why it ended.
 
-    :param ended_by: ``timeout`` or ``output`` when kokon ended it.
+    :param ended_by: ``timeout``, ``output`` or ``caller`` when kokon ended it.
     :raises KokonError: a step inside was refused: the program did not run.
     """
     ended = process.wait()

@@ -7,6 +7,7 @@ from _signal import (  # type: ignore[import-not-found]  # signal imports enum, 
     SIGKILL,
     pidfd_send_signal,
 )
+from time import monotonic
 
 from kokon.errors import OutcomeUnknown
 from kokon.runtime.spawn import Spawned
@@ -64,6 +65,20 @@ class FirstProcess:
             pidfd_send_signal(self.pidfd, signal)
         except ProcessLookupError:
             pass
+
+    def ends_within(self, seconds: float | None) -> bool:
+        """Whether it has ended, or does within so many seconds."""
+        import select
+
+        from kokon.runtime.streams import wait_until
+
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        end = None if seconds is None else monotonic() + seconds
+        while not poller.poll(wait_until(end)):
+            if end is not None and monotonic() >= end:
+                return False
+        return True
 
     def wait(self) -> Ended:
         """Waits for its end.

@@ -15,18 +15,100 @@ LONGEST = 1 << 30
 """Milliseconds of one poll(2): a later deadline takes several."""
 
 
-class Collected:
-    """What came of it.
+class Exchange:
+    """Moves bytes between us and a program.
 
-    :ivar output: bytes by descriptor.
-    :ivar ended: ``exit``, ``timeout`` or ``output`` (more than the ceiling was printed).
+    :ivar output: what was printed so far, by descriptor.
+    :param pidfd: of the process whose end is the end.
+    :param outputs: pipes to read.
+    :param feed: a pipe and what to write to it; it is closed when all is written.
+    :param ceiling: bytes of all outputs together that are kept.
     """
 
-    __slots__ = ("ended", "output")
+    __slots__ = ("_data", "_left", "_pidfd", "_poller", "_reading", "_sink", "output")
 
-    def __init__(self) -> None:
-        self.output: dict[int, bytearray] = {}
-        self.ended = "exit"
+    def __init__(
+        self,
+        pidfd: int,
+        outputs: tuple[int, ...] = (),
+        feed: tuple[int, bytes] | None = None,
+        ceiling: int | None = None,
+    ) -> None:
+        self.output = {fd: bytearray() for fd in outputs}
+        self._pidfd = pidfd
+        self._reading = set(outputs)
+        self._left = ceiling
+        self._sink, data = feed if feed else (-1, b"")
+        self._data = memoryview(data)
+        self._poller = select.poll()
+        self._poller.register(pidfd, select.POLLIN)
+        for fd in outputs:
+            self._poller.register(fd, select.POLLIN)
+        if self._sink >= 0:
+            os.set_blocking(self._sink, False)
+            self._poller.register(self._sink, select.POLLOUT)
+
+    def until(self, deadline: float | None, *, ends_full: bool = False) -> str:
+        """Goes on until the process has ended (``exit``) or the time is over (``timeout``).
+
+        :param deadline: of time.monotonic().
+        :param ends_full: ends too (``output``) when more than the ceiling was printed; what is
+            beyond it is dropped in any case.
+        """
+        while True:
+            wait = wait_until(deadline)
+            ready = {fd for fd, _ in self._poller.poll(wait)}
+            if not ready:
+                if wait != LONGEST:
+                    return "timeout"
+                continue
+            if self._sink in ready:
+                self._write()
+            readable = self._reading & ready
+            full = [fd for fd in readable if not self._read(fd)]
+            if full and ends_full:
+                return "output"
+            # The process is gone and what it left in the pipes is read: a process that shares
+            # the host's pid namespace and holds a pipe open must not hold us.
+            if self._pidfd in ready and not readable:
+                return "exit"
+
+    def _read(self, fd: int) -> bool:
+        """Takes what is there; False when some of it was beyond the ceiling."""
+        chunk = os.read(fd, CHUNK)
+        if not chunk:
+            self._poller.unregister(fd)
+            self._reading.discard(fd)
+            return True
+        whole = len(chunk)
+        if self._left is not None:
+            chunk = chunk[: self._left]
+            self._left -= len(chunk)
+        self.output[fd] += chunk
+        return len(chunk) == whole
+
+    def _write(self) -> None:
+        """Gives what the pipe takes; a reader that is gone takes no more."""
+        try:
+            self._data = self._data[os.write(self._sink, self._data[:CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._data = self._data[:0]
+        if not self._data:
+            self._poller.unregister(self._sink)
+            self._close_sink()
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, -1
+        if sink >= 0:
+            os.close(sink)
+
+    def close(self) -> None:
+        """Closes every pipe."""
+        self._close_sink()
+        for fd in self.output:
+            os.close(fd)
 
 
 def communicate(
@@ -37,64 +119,23 @@ def communicate(
     feed: tuple[int, bytes] | None = None,
     deadline: float | None = None,
     ceiling: int | None = None,
-) -> Collected:
-    """Moves bytes until the process of ``pidfd`` has ended, and returns what it printed.
+    ends_full: bool = True,
+) -> tuple[str, dict[int, bytearray]]:
+    """Moves bytes until the process of ``pidfd`` has ended; closes the pipes.
 
-    :param outputs: pipes to read; they are closed before this returns.
-    :param feed: a pipe and what to write to it; it is closed when all is written.
-    :param deadline: of time.monotonic(); ``kill`` is called when it has passed.
-    :param ceiling: bytes that all outputs together may have; ``kill`` is called beyond it.
+    :param kill: called when the deadline has passed, or, with ``ends_full``, when more than
+        ``ceiling`` was printed.
+    :returns: ``exit``, ``timeout`` or ``output``, and what was printed, by descriptor.
     """
-    result = Collected()
-    result.output = {fd: bytearray() for fd in outputs}
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    reading, left = set(outputs), ceiling
-    for fd in outputs:
-        poller.register(fd, select.POLLIN)
-    sink, data = feed if feed else (-1, b"")
-    view = memoryview(data)
-    if sink >= 0:
-        os.set_blocking(sink, False)
-        poller.register(sink, select.POLLOUT)
+    exchange = Exchange(pidfd, outputs, feed, ceiling)
     try:
-        while True:
-            wait = wait_until(deadline if result.ended == "exit" else None)
-            ready = dict(poller.poll(wait))
-            if not ready:
-                if wait != LONGEST:
-                    result.ended = "timeout"
-                    kill()
-                continue
-            if sink in ready:
-                view = _feed(sink, view)
-                if not view:
-                    poller.unregister(sink)
-                    os.close(sink)
-                    sink = -1
-            for fd in [fd for fd in reading if fd in ready]:
-                chunk = os.read(fd, CHUNK)
-                if not chunk:
-                    poller.unregister(fd)
-                    reading.discard(fd)
-                    continue
-                if left is not None and len(chunk) > left:
-                    chunk = chunk[:left]
-                    if result.ended == "exit":
-                        result.ended = "output"
-                        kill()
-                if left is not None:
-                    left -= len(chunk)
-                result.output[fd] += chunk
-            # The process is gone and what it left in the pipes is read: a process that shares
-            # the host's pid namespace and holds a pipe open must not hold us.
-            if pidfd in ready and not any(fd in ready for fd in reading):
-                return result
+        ended = exchange.until(deadline, ends_full=ends_full)
+        if ended != "exit":
+            kill()
+            exchange.until(None)
+        return ended, exchange.output
     finally:
-        if sink >= 0:
-            os.close(sink)
-        for fd in outputs:
-            os.close(fd)
+        exchange.close()
 
 
 def wait_until(deadline: float | None) -> float | None:
@@ -103,13 +144,3 @@ def wait_until(deadline: float | None) -> float | None:
     :param deadline: of time.monotonic().
     """
     return None if deadline is None else min(max(0.0, (deadline - monotonic()) * 1000), LONGEST)
-
-
-def _feed(sink: int, view: memoryview) -> memoryview:
-    """Writes what the pipe takes; a reader that is gone takes no more."""
-    try:
-        return view[os.write(sink, view[:CHUNK]) :]
-    except BlockingIOError:
-        return view
-    except BrokenPipeError:
-        return view[:0]

@@ -145,5 +145,5 @@ def _connect(process: FirstProcess, streams: Streams, signals: Signals, limit: f
     if limit is not None:
         from kokon.runtime.streams import communicate
 
-        return communicate(process.pidfd, process.kill, deadline=limit).ended
+        return communicate(process.pidfd, process.kill, deadline=limit)[0]
     return "exit"

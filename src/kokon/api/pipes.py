@@ -1,0 +1,115 @@
+"""A program's standard streams, and our ends of those that are pipes."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Any
+
+PIPE = -1
+STDOUT = -2
+DEVNULL = -3
+"""The numbers that subprocess has."""
+
+
+class Pipes:
+    """What the program gets, and what we hold.
+
+    :ivar program: the descriptors that become 0, 1 and 2.
+    :ivar ours: our end of each, -1 where there is none; who uses one takes it out and closes it.
+    :param feeds: a pipe for standard input, whatever ``stdin`` says.
+    :raises ValueError: STDOUT for another stream than standard error.
+    """
+
+    __slots__ = ("_theirs", "ours", "program")
+
+    def __init__(
+        self,
+        stdin: int | IO[Any] | None,
+        stdout: int | IO[Any] | None,
+        stderr: int | IO[Any] | None,
+        *,
+        feeds: bool = False,
+    ) -> None:
+        if STDOUT in (stdin, stdout):
+            raise ValueError("STDOUT can only be used for stderr")
+        self.ours = [-1, -1, -1]
+        self.program: list[int] = []
+        self._theirs: list[int] = []
+        try:
+            for number, stream in enumerate((PIPE if feeds else stdin, stdout, stderr)):
+                self.program.append(self._open(number, stream))
+        except BaseException:
+            self.close_theirs()
+            self.close()
+            raise
+
+    def _open(self, number: int, stream: int | IO[Any] | None) -> int:
+        if stream is None:
+            return number
+        if stream == STDOUT:
+            return self.program[1]
+        if stream == PIPE:
+            ends = os.pipe2(os.O_CLOEXEC)
+            theirs, self.ours[number] = ends if number == 0 else ends[::-1]
+        elif stream == DEVNULL:
+            theirs = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        else:
+            fd = stream if isinstance(stream, int) else stream.fileno()
+            os.fstat(fd)  # one that is closed is told here, as itself
+            return fd
+        self._theirs.append(theirs)
+        return theirs
+
+    def close_theirs(self) -> None:
+        """Closes what only the program needs."""
+        while self._theirs:
+            os.close(self._theirs.pop())
+
+    def close(self) -> None:
+        """Closes our ends."""
+        for number, fd in enumerate(self.ours):
+            if fd >= 0:
+                self.ours[number] = -1
+                os.close(fd)
+
+    def take(self, number: int) -> int:
+        """Our end of a stream, from now on the caller's to close."""
+        fd, self.ours[number] = self.ours[number], -1
+        return fd
+
+
+class Text:
+    """Text mode, as subprocess has it.
+
+    :param text: or one of the others: streams are str, newlines are universal.
+    """
+
+    __slots__ = ("encoding", "errors", "on")
+
+    def __init__(self, text: bool | None, encoding: str | None, errors: str | None) -> None:
+        self.on = bool(text or encoding or errors)
+        self.encoding = encoding or "utf-8"
+        self.errors = errors or "strict"
+
+    def encode(self, words: str | bytes | None) -> bytes | None:
+        """What is fed to the program."""
+        return words.encode(self.encoding, self.errors) if isinstance(words, str) else words
+
+    def decode(self, part: bytes | None) -> bytes | str | None:
+        """What was captured of a stream."""
+        if part is None or not self.on:
+            return part
+        text = part.decode(self.encoding, self.errors)
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def file(self, fd: int, mode: str, buffering: int = -1) -> Any:
+        """A file object of a pipe's end, None for -1."""
+        if fd < 0:
+            return None
+        if not self.on:
+            return open(fd, mode, buffering)
+        text = mode.replace("b", "")
+        return open(fd, text, 1, encoding=self.encoding, errors=self.errors)

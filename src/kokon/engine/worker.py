@@ -114,21 +114,33 @@ def serve(arguments: list[str]) -> None:
             remove_tree(parent, arguments[2])
         sys.stdout.write("done\n")
     except KokonError as error:
-        fields = (type(error).__name__, error.what, error.where, error.errno, error.remedy)
-        sys.stdout.write("\0".join(map(str, fields)))
+        sys.stdout.write(_told(error))
     except OSError as error:
-        sys.stdout.write("\0".join(("HostError", str(error.filename), "", str(error.errno), "")))
+        name = error.filename or "the store"
+        sys.stdout.write(_told(HostError(f"{name} cannot be worked on", errno=error.errno or 0)))
+
+
+def _told(error: KokonError) -> str:
+    """An error as a line that :func:`_error` makes the same error of."""
+    import json
+
+    return json.dumps([type(error).__name__, vars(error)])
 
 
 def _error(answer: str) -> KokonError:
-    fields = answer.split("\0")
-    if len(fields) != 5:
+    import json
+
+    try:
+        name, fields = json.loads(answer)
+    except ValueError:
         return HostError(
             "the store's worker ended before it was done", remedy="see that memory is left"
         )
-    name, what, where, number, remedy = fields
-    kind: type[KokonError] = getattr(errors, name, HostError)
-    return kind(what, where=where, errno=int(number), remedy=remedy)
+    kind: type[KokonError] = getattr(errors, name)
+    # Its class may want more than these to be made: they have all that it had.
+    error = kind.__new__(kind, fields["what"])
+    vars(error).update(fields)
+    return error
 
 
 def needed(host: HostFacts) -> bool:

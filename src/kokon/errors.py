@@ -21,6 +21,7 @@ specific class at the lowest place that knows; only ``kokon.cli`` turns one into
 from __future__ import annotations
 
 import os
+from errno import EACCES, EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,3 +129,30 @@ class RetryError(KokonError):
 
 class OutcomeUnknown(KokonError):
     """kokon lost sight of the program: it may or may not have run to its end."""
+
+
+_PLACE = "a place of your own: XDG_RUNTIME_DIR or KOKON_STORE"
+_USED_UP = {
+    EMFILE: "allow this process more open files (ulimit -n), or close some",
+    ENFILE: "allow this machine more open files (sysctl fs.file-max), or close some",
+    ENOMEM: "see that memory is left, in the control group around kokon too",
+    EAGAIN: "allow more processes: ulimit -u, or the pids limit of the control group around kokon",
+    ENOSPC: f"make room there, or set {_PLACE}",
+    EDQUOT: f"make room within your quota, or set {_PLACE}",
+}
+_REMEDIES = {EACCES: f"set {_PLACE}", EROFS: f"set {_PLACE}"}
+
+
+def refused(error: OSError) -> KokonError:
+    """The sentence for what the kernel refused to kokon itself.
+
+    It is here because a process that can open no more files cannot import either.
+    """
+    number = error.errno or 0
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    what = f"{name or 'what a run needs'} cannot be used"
+    if number in (EMFILE, ENFILE):
+        what = f"{name or 'what a run needs'} cannot be opened"
+    if number in _USED_UP:
+        return RetryError(what, errno=number, remedy=_USED_UP[number])
+    return HostError(what, errno=number, remedy=_REMEDIES.get(number, ""))

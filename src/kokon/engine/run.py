@@ -11,7 +11,7 @@ from kokon.config.container import Configuration, Surroundings, implied
 from kokon.config.container import namespaces as wanted_namespaces
 from kokon.engine import files, limits, mappings, owner, plans, roots, sources, sweep
 from kokon.engine.undo import Undo
-from kokon.errors import HostError, KokonError
+from kokon.errors import HostError, KokonError, refused
 from kokon.kernel import facts, filesystems
 from kokon.plan import wire
 from kokon.plan.ops import Clone
@@ -62,15 +62,18 @@ class Prepared:
         :param streams: what becomes the program's 0, 1 and 2.
         :raises KokonError: a step outside was refused.
         """
-        spawned = self._spawn(streams)
-        if not spawned.pid and self._clone3_is_refused(spawned.failed):
-            spawned.close()
+        try:
             spawned = self._spawn(streams)
-        if not spawned.pid:
-            failed = spawned.failed
-            spawned.close()
-            raise self.refused(failed)
-        return FirstProcess(spawned)
+            if not spawned.pid and self._clone3_is_refused(spawned.failed):
+                spawned.close()
+                spawned = self._spawn(streams)
+            if not spawned.pid:
+                failed = spawned.failed
+                spawned.close()
+                raise self.refused(failed)
+            return FirstProcess(spawned)
+        except OSError as error:
+            raise refused(error) from error
 
     def _spawn(self, streams: tuple[int, int, int]) -> Spawned:
         turns: list[Callable[[int], None]] = []
@@ -136,11 +139,14 @@ def prepare(
     :param progress: called while a tarball is unpacked, with bytes done and in all.
     :raises KokonError: the request or the machine is at fault; nothing is left.
     """
-    occupy_standard_numbers()
-    sweep.once()
     undo = Undo()
     try:
+        occupy_standard_numbers()
+        sweep.once()
         return _prepare(options, terminal, terminal_size, parent_death, progress, undo)
+    except OSError as error:
+        undo.run()
+        raise refused(error) from error
     except Exception:
         undo.run()
         raise

@@ -15,10 +15,11 @@ PYTHON_PATH = PACKAGE + "/_programs/python-path"
 def state() -> str:
     """Where running containers keep their state: gone after a reboot.
 
-    /run/kokon for root, $XDG_RUNTIME_DIR/kokon for others, else /tmp/kokon-UID.
+    /run/kokon for root, $XDG_RUNTIME_DIR/kokon for others, else /tmp/kokon-UID.  Root of a user
+    namespace may be one of the others (``unshare -Ur``).
     """
     uid = os.geteuid()
-    if uid == 0:
+    if uid == 0 and os.access("/run", os.W_OK):
         return "/run/kokon"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and os.access(runtime, os.W_OK):
@@ -34,7 +35,7 @@ def store() -> str:
     chosen = os.environ.get("KOKON_STORE", "")
     if chosen.startswith("/"):
         return chosen
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and os.access("/var/lib", os.W_OK):
         return "/var/lib/kokon"
     data = os.environ.get("XDG_DATA_HOME", "")
     if not data.startswith("/"):

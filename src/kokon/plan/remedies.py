@@ -116,14 +116,13 @@ def user_namespaces(host: HostFacts, errno: int = EPERM) -> str:
     """How to get user namespaces on a machine that refuses them."""
     if host.restriction == "apparmor":
         return (
-            "AppArmor keeps user namespaces from unprivileged programs here: install a profile"
-            " with 'userns,' for kokon, or as root run"
-            " sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            "AppArmor keeps user namespaces from unprivileged programs here: kokon doctor has a"
+            f" profile for this one; for all: {set_sysctl(*APPARMOR_RESTRICTION)[0]}"
         )
     if host.restriction == "sysctl":
-        return "as root run: sysctl kernel.unprivileged_userns_clone=1"
+        return f"run: {set_sysctl(*UNPRIVILEGED)[0]}"
     if not host.user_namespaces or errno == ENOSPC:
-        return "as root run: sysctl user.max_user_namespaces=15000 (and see the other max_* there)"
+        return f"run: {set_sysctl(*MOST_NAMESPACES)[0]} (and see the other max_* there)"
     if errno == EUSERS:
         return "user namespaces are nested too deep here (32 levels)"
     if errno == EINVAL:
@@ -132,3 +131,109 @@ def user_namespaces(host: HostFacts, errno: int = EPERM) -> str:
         "namespaces are refused here (a container around kokon, or its system call filter):"
         " allow user namespaces there"
     )
+
+
+# What mends a machine, as lines for a shell; those that begin with # are for people.
+
+APPARMOR_RESTRICTION = "kernel.apparmor_restrict_unprivileged_userns", 0
+UNPRIVILEGED = "kernel.unprivileged_userns_clone", 1
+MOST_NAMESPACES = "user.max_user_namespaces", 15000
+
+
+def set_sysctl(name: str, value: int) -> tuple[str, ...]:
+    """A setting of the kernel, now and after a restart (sysctl.d(5))."""
+    return (
+        f"sudo sysctl -w {name}={value}",
+        f"echo {name}={value} | sudo tee -a /etc/sysctl.d/60-kokon.conf  # after a restart too",
+    )
+
+
+def apparmor_profile(executable: str) -> tuple[str, ...]:
+    """A profile that restricts nothing and gives user namespaces to one program
+    (apparmor.d(5)), else the restriction taken away for all."""
+    name = "kokon-" + executable.strip("/").replace("/", "-")
+    text = (
+        "abi <abi/4.0>,\\ninclude <tunables/global>\\n"
+        f"profile {name} {executable} flags=(unconfined) {{ userns, }}\\n"
+    )
+    return (
+        f"# for {executable} alone, which is the safer way:",
+        f"printf '{text}' | sudo tee /etc/apparmor.d/{name}"
+        f" && sudo apparmor_parser -r /etc/apparmor.d/{name}",
+        "# or for every program:",
+        *set_sysctl(*APPARMOR_RESTRICTION),
+    )
+
+
+def subordinate_ids(name: str, uid: int, first: int) -> tuple[str, ...]:
+    """A range of 65,536 ids for a user (usermod(8), subuid(5))."""
+    if not name:
+        return (f"echo {uid}:{first}:65536 | sudo tee -a /etc/subuid /etc/subgid",)
+    ids = f"{first}-{first + 65535}"
+    return (f"sudo usermod --add-subuids {ids} --add-subgids {ids} {name}",)
+
+
+_NEWUIDMAP = {
+    "debian": "sudo apt install uidmap",
+    "fedora": "sudo dnf install shadow-utils",
+    "suse": "sudo zypper install shadow",
+    "arch": "sudo pacman -S shadow",
+    "alpine": "sudo apk add shadow-uidmap",
+}
+
+
+def newuidmap(distribution: str) -> tuple[str, ...]:
+    """The package that has newuidmap and newgidmap."""
+    line = _NEWUIDMAP.get(distribution)
+    return (line,) if line else ("# install the package that has newuidmap and newgidmap (shadow)",)
+
+
+def around(container: str) -> tuple[str, ...]:
+    """How the container around kokon is started so that it may make containers."""
+    if container == "docker":
+        return (
+            "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+            " --security-opt systempaths=unconfined IMAGE",
+        )
+    if container == "podman":
+        return ("podman run --security-opt unmask=ALL --security-opt label=disable IMAGE",)
+    if container == "kubernetes":
+        return (
+            "# in the pod's spec: hostUsers: false, and in the container's securityContext:",
+            "# {procMount: Unmasked, seccompProfile: {type: Unconfined},"
+            " appArmorProfile: {type: Unconfined}}",
+        )
+    return ("# allow user namespaces, and an unmasked /proc, in what is around kokon",)
+
+
+def kernel_argument(distribution: str, argument: str) -> tuple[str, ...]:
+    """An argument for the kernel, from the next start of the machine on."""
+    if distribution == "fedora":
+        return (f'sudo grubby --update-kernel=ALL --args="{argument}" && sudo reboot',)
+    if distribution == "debian":
+        return (
+            f"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {argument}\"' | sudo tee -a"
+            " /etc/default/grub && sudo update-grub && sudo reboot",
+        )
+    return (f"# add {argument} to the kernel's command line, and start the machine again",)
+
+
+DELEGATE = (
+    "sudo mkdir -p /etc/systemd/system/user@.service.d && printf"
+    " '[Service]\\nDelegate=cpu cpuset io memory pids\\n'"
+    " | sudo tee /etc/systemd/system/user@.service.d/delegate.conf",
+    "sudo systemctl daemon-reload  # then log in again",
+)
+"""All controllers for the users' managers of systemd (systemd.resource-control(5))."""
+
+
+def linger(name: str) -> tuple[str, ...]:
+    """A manager of systemd for a user who has none (loginctl(1))."""
+    return (f"sudo loginctl enable-linger {name or '$(id -un)'}",)
+
+
+def bus(distribution: str) -> tuple[str, ...]:
+    """A bus for the user's manager of systemd."""
+    if distribution == "debian":
+        return ("sudo apt install dbus-user-session  # then log in again",)
+    return ("systemctl --user start dbus.socket",)

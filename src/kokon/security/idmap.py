@@ -26,6 +26,9 @@ GAP = range(0x70000000, 0x80000000, RANGE)
 shadow-utils (100000 to 600100000) and systemd (524288 to 1879048191) hand out.
 """
 
+USERS = range(100_000, 600_100_000, RANGE)
+"""Where shadow-utils gives ranges to users (login.defs(5), SUB_UID_MIN)."""
+
 
 def check(mappings: Iterable[IdMapping], where: str = "") -> None:
     """Refuse what the kernel would refuse with EINVAL.
@@ -103,7 +106,7 @@ def private_ranges(subuid: str, subgid: str) -> Iterator[int]:
     """
     owned = [[ids for owner, ids in entries(each) if owner == OWNER] for each in (subuid, subgid)]
     any_free = False
-    for start in _common(*owned) if any(owned) else _free(subuid, subgid):
+    for start in _common(*owned) if any(owned) else free_ranges(subuid, subgid, GAP):
         any_free = True
         yield start
     if not any_free:
@@ -120,8 +123,9 @@ def _common(uids: list[range], gids: list[range]) -> Iterator[int]:
             yield from range(max(u.start, g.start), min(u.stop, g.stop) - RANGE + 1, RANGE)
 
 
-def _free(subuid: str, subgid: str) -> Iterator[int]:
+def free_ranges(subuid: str, subgid: str, starts: range = USERS) -> Iterator[int]:
+    """Where 65,536 ids begin that neither text gives to anybody."""
     taken = [ids for each in (subuid, subgid) for _, ids in entries(each)]
-    for start in GAP:
+    for start in starts:
         if not any(ids.start < start + RANGE and start < ids.stop for ids in taken):
             yield start

@@ -62,6 +62,12 @@ _kokon() {
     case "${COMP_WORDS[1]}" in
         help) COMPREPLY=($(compgen -W "%(verbs)s" -- "$word")); return ;;
         completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")); return ;;
+        doctor)
+            case "$before" in
+                --format) COMPREPLY=($(compgen -W "text json" -- "$word")) ;;
+                *) COMPREPLY=($(compgen -W "--format --help" -- "$word")) ;;
+            esac
+            return ;;
         run|explain) ;;
         *) return ;;
     esac
@@ -125,6 +131,7 @@ _kokon() {
     case $words[2] in
         run) shift 1 words; (( CURRENT-- )); _kokon_run ;;
         explain) _arguments '--format[format]:format:(text json shell)' '*:file:_files' ;;
+        doctor) _arguments '--format[format]:format:(text json)' ;;
         completion) compadd bash zsh fish ;;
         help) _describe verb verbs ;;
     esac
@@ -179,6 +186,10 @@ def fish() -> str:
     rows.append(
         "complete -c kokon -n '__fish_seen_subcommand_from explain' -l format -x"
         " -a 'text json shell' -d format"
+    )
+    rows.append(
+        "complete -c kokon -n '__fish_seen_subcommand_from doctor' -f -l format -x"
+        " -a 'text json' -d format"
     )
     rows.append(
         "complete -c kokon -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'"

@@ -15,6 +15,7 @@ USAGE = {
     "": "kokon VERB …",
     "run": "kokon run [OPTIONS] ROOT [PROGRAM [ARGUMENTS…]]",
     "explain": "kokon explain [--format text|json|shell] run [OPTIONS] ROOT [PROGRAM [ARGUMENTS…]]",
+    "doctor": "kokon doctor [--format text|json]",
     "version": "kokon version",
     "completion": "kokon completion bash|zsh|fish",
     "help": "kokon help [VERB]",
@@ -29,11 +30,18 @@ ABOUT = {
     "explain": "Prints the steps that kokon would take for a run, each with the option that asked"
     " for it, and does not run the program: as text, as JSON, or as a shell script that does"
     " the same. The options are those of kokon run.",
+    "doctor": "Tells what this machine can do for kokon, as the user who asks and where kokon runs:"
+    " what is there, what is missing, what follows from that, and the lines for a shell that mend"
+    " it. It tries things out, and leaves nothing.",
     "version": "Prints the version of kokon, of Python and of the kernel.",
     "completion": "Prints what a shell needs to complete kokon's words.",
     "help": "Prints help.",
 }
 NOTES = {
+    "doctor": (
+        "The exit status is 0 when everything is there that a run without options needs, 1 when"
+        " something of it is missing, 125 for a mistake in the command line.",
+    ),
     "run": (
         "On a terminal, -it is meant where neither -i nor -t is written (--tty=false: no). Else"
         " the program reads nothing without -i.",
@@ -66,6 +74,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "explain": (
         ("kokon explain run --memory 100M ./rootfs.tar.gz sh", "in words"),
         ("kokon explain --format shell run --userns host ./rootfs sh", "as a script that runs"),
+    ),
+    "doctor": (
+        ("kokon doctor", "in words"),
+        ("kokon doctor --format json | jq '.findings[] | select(.state != \"ok\")'",
+         "what is not well, for a program"),
+        ("kokon doctor >/dev/null && make test", "in a script"),
     ),
     "completion": (
         ("source <(kokon completion bash)", "a line for ~/.bashrc"),

@@ -23,6 +23,7 @@ build: $(PROGRAMS)
 
 generate: $(DEV)/installed
 	$(DEV)/bin/python tools/generate.py
+	$(DEV)/bin/python tools/security_table.py
 
 test: $(DEV)/installed build
 	$(DEV)/bin/pytest -m "not slow" -rsfE
@@ -37,6 +38,7 @@ check: $(DEV)/installed build check-init
 	$(DEV)/bin/mypy
 	$(DEV)/bin/mypy hatch_build.py tools/compile.py
 	$(DEV)/bin/python tools/generate.py --check
+	$(DEV)/bin/python tools/security_table.py --check
 	$(DEV)/bin/pytest tests/unit/test_layers.py
 
 # init under the sanitizers, with short fuzzing

@@ -32,6 +32,8 @@ from kokon.engine import mappings, owner, plans, sweep
 from kokon.kernel import cgroups, facts
 from kokon.runtime import program
 
+SEEN = {"L9": "the next command does not look for what the dead have left"}
+
 pytestmark = pytest.mark.kernel
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -184,12 +186,12 @@ def mappings_directory(place: Path) -> str:
     return str(directory)
 
 
-def test_a_sigkill_in_the_middle_is_swept(place: Path) -> None:
+def test_l9_a_sigkill_in_the_middle_is_swept(place: Path) -> None:
     sigkill_rounds(place, 30)
 
 
 @pytest.mark.slow
-def test_many_sigkills_in_the_middle_are_swept(place: Path) -> None:
+def test_l9_many_sigkills_in_the_middle_are_swept(place: Path) -> None:
     sigkill_rounds(place, 300)
 
 

@@ -21,6 +21,13 @@ from kokon.kernel.capabilities import DEFAULT_MASK
 from kokon.security.seccomp import default_program
 from kokon.security.seccomp.syscalls import numbers
 
+SEEN = {
+    "E13": "the call is not in the list",
+    "E17": "64 bits are compared",
+    "E18": "the architecture is not looked at",
+    "E19": "a call is let through",
+}
+
 MACHINE = platform.machine()
 NATIVE, COMPAT = 0, 1
 ABIS = {NATIVE: MACHINE, COMPAT: "x86"}

@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 from harness import NEEDS_ROOT, run
 
+SEEN = {
+    "E5": "the inheritable set is the mask",
+    "E16": "a step that fails is passed over",
+}
+
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("contained")]
 Mode = dict[str, Any]
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason=NEEDS_ROOT)

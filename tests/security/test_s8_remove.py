@@ -13,6 +13,10 @@ from crafted_tar import canary
 from kokon.errors import HostError
 from kokon.kernel.removal import remove_tree
 
+SEEN = {
+    "S8": "links are followed; mounts are entered",
+}
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[tuple[int, Path]]:
@@ -29,12 +33,12 @@ def made(tmp_path: Path) -> Iterator[tuple[int, Path]]:
         os.close(fd)
 
 
-def test_links_are_removed_and_not_followed(made: tuple[int, Path], tmp_path: Path) -> None:
+def test_s8_links_are_removed_and_not_followed(made: tuple[int, Path], tmp_path: Path) -> None:
     remove_tree(made[0], "made")
     assert sorted(os.listdir(tmp_path)) == ["H"]
 
 
-def test_a_link_in_place_of_the_directory(made: tuple[int, Path], tmp_path: Path) -> None:
+def test_s8_a_link_in_place_of_the_directory(made: tuple[int, Path], tmp_path: Path) -> None:
     fd, host = made
     (tmp_path / "made").rename(tmp_path / "moved")
     (tmp_path / "made").symlink_to(host)
@@ -47,7 +51,7 @@ def test_a_link_in_place_of_the_directory(made: tuple[int, Path], tmp_path: Path
 @pytest.mark.kernel
 @pytest.mark.skipif(os.geteuid() != 0, reason="a bind mount needs root")
 @pytest.mark.parametrize("at", ["made/sub/deep", "made/sub", "made", "made/sub/file"])
-def test_a_mount_inside_is_refused(made: tuple[int, Path], tmp_path: Path, at: str) -> None:
+def test_s8_a_mount_inside_is_refused(made: tuple[int, Path], tmp_path: Path, at: str) -> None:
     """A bind of the same file system, which st_dev does not tell apart."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd, host = made

@@ -29,6 +29,15 @@ from kokon.errors import ArchiveError
 from kokon.image import compression
 from kokon.image.limits import Limits
 
+SEEN = {
+    "U8": "nodes are made",
+    "U10": "`user.overlay.*` or `trusted.*` are kept; names are not checked",
+    "U11": "each limit is taken away in turn",
+    "U12": "they are run by name",
+    "U14": "each check is taken away in turn",
+    "U15": "ids are cut to 32 bits",
+}
+
 
 def refused(data: bytes, top: Path, match: str, **limits: int) -> None:
     with pytest.raises(ArchiveError, match=match) as caught:

@@ -24,6 +24,16 @@ from crafted_tar import (
 import kokon
 from kokon.errors import ArchiveError
 
+SEEN = {
+    "U1": "`..` is not refused",
+    "U2": "parents or the last part are opened through links",
+    "U3": "the target is opened as a path of the host",
+    "U4": "the root entry is not checked",
+    "U6": "the times are set through the link",
+    "U7": "what a whiteout names is removed",
+    "U13": "tarfile is imported",
+}
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Path]:
@@ -178,3 +188,17 @@ def test_a_directory_entry_without_permissions_takes_files(tmp_path: Path) -> No
     assert (root / "d").stat().st_mode & 0o7777 == 0
     (root / "d").chmod(0o700)
     assert (root / "d/e").stat().st_mode & 0o7777 == 0o555
+
+
+def test_u7_a_whiteout_is_a_file_like_any(tmp_path: Path, host: Path) -> None:
+    """Only images of several layers take files away; a tarball is one."""
+    names = (b"a/.wh.kept", b"a/.wh..wh..opq", b".wh..wh..opq", b".wh...", b".wh..", b".wh.")
+    data = directory(b"a") + file(b"a/kept", b"x") + file(b"kept", b"x")
+    data += b"".join(file(name, b"") for name in (*names, b".wh.kept", b"a/.wh.."))
+    _, root = unpack_bytes(data + END, tmp_path)
+    assert (root / "a/kept").read_bytes() == (root / "kept").read_bytes() == b"x"
+    assert all((root / os.fsdecode(name)).is_file() for name in names)
+    data = pax({b"linkpath": os.fsencode(host)}) + symlink(b"s", b"")
+    for name in (b"s/.wh.secret", b"s/.wh.d", b"s/.wh..wh..opq", b"s/d/.wh..."):
+        with pytest.raises(ArchiveError):
+            unpack_bytes(data + file(name, b"") + END, tmp_path)

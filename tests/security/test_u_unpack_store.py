@@ -16,6 +16,11 @@ from kokon.errors import ArchiveError, HostError
 from kokon.image import unpack as unpack_module
 from kokon.image.store import Store
 
+SEEN = {
+    "U5": "links are followed",
+    "U9": "0755; owner, mode or link not checked",
+}
+
 
 def modes(top: Path) -> set[int]:
     """Modes of the store's own directories, down to the trees."""

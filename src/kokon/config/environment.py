@@ -37,12 +37,13 @@ def variables(
         for number, line in enumerate(text.split("\n"), 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
-    for entry, where in (*listed, *((entry, f"--env {entry!r}") for entry in entries)):
+    for entry, where in (*listed, *((entry, "") for entry in entries)):
         name, equals, value = entry.partition("=")
         if not name or "\0" in entry:
             raise OptionError(
                 "has no name" if not name else "has a NUL byte",
-                where=where,
+                # A value may be a secret (row S6).
+                where=where or f"--env {name + equals + '…' * bool(value)!r}",
                 remedy="write NAME=VALUE",
             )
         if equals:

@@ -77,6 +77,9 @@ TABLE = (
     Option("Confinement", "cap-drop", "list", "CAPABILITY", "drop a capability (or ALL)"),
     Option("Confinement", "privileged", "flag", "", "every capability, no filter, no masks: not isolated"),
     Option("Confinement", "security-opt", "list", "KEY=VALUE", "seccomp=FILE|unconfined, no-new-privileges[=false], apparmor=…, label=…"),
+    Option("Confinement", "landlock", "flag", "", "a second wall of Landlock's rules above the namespaces"),
+    Option("Confinement", "level", "text", "full|best|landlock", "full or an error (default), what there is, or no namespace"),
+    Option("Confinement", "require", "list", "NAME[,NAME…]", "what must hold: files, processes, network, limits, system-calls, memory, …"),
     Option("Confinement", "oom-score-adj", "number", "NUMBER", "how soon the kernel ends it when memory runs out"),
     Option("Confinement", "ulimit", "list", "NAME=SOFT[:HARD]", "a limit of setrlimit(2)", "", "ulimits"),
     Option("Limits", "memory", "text", "SIZE", "memory at most, like 100M or 2G", "m"),
@@ -111,6 +114,13 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+def _no_switch(name: str, value: object) -> Exception:
+    """A text such as "false", from a file of settings, would switch on (row C8)."""
+    from kokon.errors import OptionError
+
+    return OptionError(f"{value!r} is neither True nor False", where=name, remedy="give one of them")
+
+
 class Options:
     """The options of one run, by their Python names; what was not given is None, () or False.
 
@@ -119,6 +129,9 @@ class Options:
 
     def __init__(self, root: str, args: tuple[str, ...], values: Mapping[str, Any]) -> None:
         given = {name: value for name, value in values.items() if value is not None}
+        for name in FLAGS & given.keys():
+            if given[name] not in (True, False):
+                raise _no_switch(name, given[name])
         self.__dict__.update(_DEFAULTS, **given)
         self.root = root
         self.args = args

@@ -21,7 +21,7 @@ def text(prepared: Prepared) -> str:
     """What is written to control groups, then the steps, each with who asked for it."""
     asked = prepared.configuration.asked
     lines = []
-    for directory, writes in _written(prepared):
+    for directory, writes in written(prepared):
         lines.append(f"Before that, the control group {directory}:\n")
         for file, value, why in writes:
             lines.append(f"      write {value} to {file}  [{asked_by(why, asked)}]\n")
@@ -40,7 +40,7 @@ def values(prepared: Prepared) -> dict[str, Any]:
                     for file, value, why in writes
                 ],
             }
-            for directory, writes in _written(prepared)
+            for directory, writes in written(prepared)
         ],
         "steps": explain.steps(prepared.plan, asked),
     }
@@ -58,7 +58,7 @@ def script(prepared: Prepared) -> str:
     )
 
 
-def _written(prepared: Prepared) -> list[tuple[str, tuple[tuple[str, str, str], ...]]]:
+def written(prepared: Prepared) -> list[tuple[str, tuple[tuple[str, str, str], ...]]]:
     """Each control group, and (file, value, why) of what is written to it."""
     groups = [(group.directory, group.writes) for group in _control_groups(prepared)]
     limits = _limits(prepared)

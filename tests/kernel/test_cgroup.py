@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +142,16 @@ def test_cpu_quota(manager: Manager) -> None:
     assert ended(attached(placement, spin)) == 0
     placement.close()
     assert (manager.usage().throttled or 0) > 0.1
+
+
+@NEEDED
+@pytest.mark.parametrize("field", ["cpus", "mems"])
+def test_a_processor_that_is_not_there(manager: Manager, field: str) -> None:
+    if LAYOUT.of("cpuset") is None:
+        pytest.skip("needs the controller cpuset")
+    with pytest.raises(HostError) as caught:
+        manager.create(Resources(cpu=Cpu(**{field: "4000"})))
+    assert re.search(r"; name some of [0-9,-]+$", str(caught.value))
 
 
 @NEEDED

@@ -376,7 +376,8 @@ def test_a_user_namespace_that_is_gone(place: Path) -> None:
         (["no-such"], 127, "'no-such' was not found in the root in PATH=/usr/local/sbin:"),
         (["/bin/no-such"], 127, "'/bin/no-such' was not found in the root; name a program that"),
         (["/bin/lost"], 127, "'/bin/lost' is there, but the interpreter or loader it names is not"),
-        (["/bin/text"], 126, "'/bin/text' is no program for this machine ("),
+        (["/bin/text"], 126, "'/bin/text' is no program for this machine (" + os.uname().machine +
+         "), nor a script with #!; begin a script with a line like #!/bin/sh; a program's root"),
         (["/bin/foreign"], 126, "'/bin/foreign' is no program for this machine ("),
         (["/bin/closed"], 126, "'/bin/closed' may not be executed by this user: Permission denied"),
         (["/etc"], 126, "'/etc' may not be executed by this user: Permission denied"),

@@ -222,6 +222,11 @@ def refused(directory: str, file: str, value: str, why: str, error: OSError) -> 
         # The errno would only repeat it.
         return HostError(what, where=why, remedy=_REMEDIES.get((file, ENOENT), "leave it out"))
     remedy = _REMEDIES.get((file, number)) or _REMEDIES.get(("", number), "leave it out")
+    if file in ("cpuset.cpus", "cpuset.mems"):
+        try:
+            remedy = f"name some of {read_file(f'{directory}/../{file}').strip()}"
+        except OSError:
+            pass
     what = f"{value!r} was not taken by {directory}/{file}"
     return HostError(what, where=why, errno=number, remedy=remedy)
 
@@ -236,10 +241,6 @@ _REMEDIES = {
     ("cpu.cfs_burst_us", EINVAL): "give a burst that is not above the quota",
     ("cpu.max.burst", EINVAL): "give a burst that is not above the quota",
     ("cpu.rt_runtime_us", EINVAL): "give the group above real-time runtime first",
-    ("cpuset.cpus", EACCES): "name CPUs that the group above has",
-    ("cpuset.mems", EACCES): "name memory nodes that the group above has",
-    ("cpuset.cpus", EINVAL): "name CPUs that this machine has online",
-    ("cpuset.mems", EINVAL): "name memory nodes that this machine has",
     ("devices.allow", EPERM): "leave the rule out: the group above does not allow the device",
     ("", EACCES): DELEGATION,
     ("", EPERM): DELEGATION,

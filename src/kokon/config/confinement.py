@@ -103,12 +103,18 @@ def capability_sets(mask: int, uid: int) -> Capabilities:
 
 
 def seccomp(
-    options: Options, host: HostFacts, mask: int, chosen: str, profile: bytes | None
+    options: Options,
+    host: HostFacts,
+    mask: int,
+    chosen: str,
+    profile: bytes | None,
+    notes: list[str],
 ) -> Seccomp | None:
     """The filter: kokon's own profile, a file's, or none.
 
     :param chosen: what ``--security-opt seccomp=`` says.
     :param profile: the text of the file that it names.
+    :param notes: gets what is said of it.
     """
     if chosen == UNCONFINED or (options.privileged and not chosen):
         return None
@@ -131,6 +137,10 @@ def seccomp(
                 where=words,
                 remedy=f"allow {call} in it",
             )
+    notes += [
+        f"{words}: there is no system call {name}: was {meant} meant?"
+        for name, meant in parsed.misspelt().items()
+    ]
     return Seccomp(filters.program(parsed, host.architecture), parsed.flags)
 
 

@@ -43,10 +43,12 @@ class Surroundings:
     :param masked: paths of this machine that are hidden beside those that every machine has.
     :param root_environment: variables that programs in the root need.
     :param root_working_directory: where programs start when nothing is said.
+    :param lowest: there are no namespaces: the program has this machine's own root.
     """
 
     __slots__ = (
-        "caller", "devices", "environment_files", "gid", "gid_mappings", "groups", "home", "masked",
+        "caller", "devices", "environment_files", "gid", "gid_mappings", "groups", "home", "lowest",
+        "masked",
         "root_environment", "root_working_directory", "seccomp", "terminal", "uid",
         "uid_mappings",
     )  # fmt: skip
@@ -68,6 +70,7 @@ class Surroundings:
         root_working_directory: str = "/",
         masked: tuple[str, ...] = (),
         terminal: bool = False,
+        lowest: bool = False,
     ) -> None:
         self.uid = uid
         self.gid = gid
@@ -83,6 +86,7 @@ class Surroundings:
         self.root_working_directory = root_working_directory
         self.masked = masked
         self.terminal = terminal
+        self.lowest = lowest
 
     def key(self) -> tuple[object, ...]:
         """Equal for equal values; ``caller`` is left out."""
@@ -90,23 +94,28 @@ class Surroundings:
             self.uid, self.gid, self.groups, self.home, self.uid_mappings, self.gid_mappings,
             tuple(self.devices.items()), self.seccomp, self.environment_files,
             tuple(self.root_environment.items()), self.root_working_directory, self.masked,
-            self.terminal,
+            self.terminal, self.lowest,
         )  # fmt: skip
 
 
 class Configuration:
-    """A spec, and JSON pointers of it to the options that set them (``--memory 100M``)."""
+    """A spec, and JSON pointers of it to the options that set them (``--memory 100M``).
 
-    __slots__ = ("asked", "spec")
+    :ivar notes: what is said of it once.
+    """
 
-    def __init__(self, spec: Spec, asked: dict[str, str]) -> None:
+    __slots__ = ("asked", "notes", "spec")
+
+    def __init__(self, spec: Spec, asked: dict[str, str], notes: tuple[str, ...] = ()) -> None:
         self.spec = spec
         self.asked = asked
+        self.notes = notes
 
     def running(self, args: tuple[str, ...]) -> Configuration:
         """The same for another program; what both have in common is shared."""
         spec = _with(self.spec, "process", _with(self.spec.process, "args", args))
-        return Configuration(spec, {**self.asked, "/process/args": " ".join(args)})
+        asked = {**self.asked, "/process/args": " ".join(args)}
+        return Configuration(spec, asked, self.notes)
 
 
 def _with(value: Any, field: str, other: object) -> Any:
@@ -125,10 +134,12 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
     :raises HostError: this machine cannot give what is asked.
     """
     asked = {"/root/path": options.root, "/process/args": " ".join(options.args)}
-    kinds = namespaces(options, host, asked)
+    kinds = () if around.lowest else namespaces(options, host, asked)
     security = confinement.SecurityOptions(options.security_opt)
     security.check(host)
     mask = confinement.capability_mask(options, host, own_user_namespace="user" in kinds)
+    if around.lowest:
+        mask = capabilities.DEFAULT_MASK  # for the filter alone: every capability is dropped
     resources, resources_asked = limits.resources(options, around.devices, swap=host.swap)
     asked.update(resources_asked)
     shown = devices.devices(options, around.devices)
@@ -140,26 +151,10 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
     for name in ("hostname", "domainname"):
         if getattr(options, name) is not None:
             check_name(getattr(options, name), options.words(name))
-    user = User(around.uid, around.gid, around.groups, _umask(options))
-    process = Process(
-        options.args,
-        env=environment.variables(
-            options.env,
-            zip(options.env_file, around.environment_files, strict=True),
-            around.caller, home=around.home, hostname=hostname,
-            terminal=around.terminal, root=around.root_environment,
-        ),
-        cwd=_working_directory(options, around),
-        user=user,
-        terminal=around.terminal,
-        capabilities=confinement.capability_sets(mask, user.uid),
-        rlimits=confinement.resource_limits(options.ulimits),
-        no_new_privileges=security.no_new_privileges and not options.privileged,
-        apparmor_profile=security.apparmor,
-        selinux_label=security.label,
-        oom_score_adj=_oom_score(options),
-    )  # fmt: skip
-    masked, readonly = ((), ()) if options.privileged else _hidden(around)
+    process = _process(options, around, security, mask, hostname)
+    notes: list[str] = []
+    bare = options.privileged or around.lowest
+    masked, readonly = ((), ()) if bare else _hidden(around)
     mapped = "user" in kinds
     linux = Linux(
         namespaces=tuple(Namespace(kind) for kind in kinds),
@@ -167,7 +162,7 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         gid_mappings=around.gid_mappings if mapped else (),
         devices=shown,
         resources=resources,
-        seccomp=confinement.seccomp(options, host, mask, security.seccomp, around.seccomp),
+        seccomp=confinement.seccomp(options, host, mask, security.seccomp, around.seccomp, notes),
         masked_paths=masked,
         readonly_paths=readonly,
         sysctl=_sysctls(options),
@@ -179,10 +174,37 @@ def configure(options: Options, host: HostFacts, around: Surroundings) -> Config
         linux=linux,
         hostname=hostname if "uts" in kinds else "",
         domainname=options.domainname or "",
-        mounts=mounts(options, kinds, asked),
+        mounts=mounts(options, kinds, asked, defaults=not around.lowest),
     )
     _ask(asked, options)
-    return Configuration(spec, asked)
+    return Configuration(spec, asked, tuple(notes))
+
+
+def _process(
+    options: Options,
+    around: Surroundings,
+    security: confinement.SecurityOptions,
+    mask: int,
+    hostname: str,
+) -> Process:
+    return Process(
+        options.args,
+        env=environment.variables(
+            options.env,
+            zip(options.env_file, around.environment_files, strict=True),
+            around.caller, home=around.home, hostname=hostname,
+            terminal=around.terminal, root=around.root_environment,
+        ),
+        cwd=_working_directory(options, around),
+        user=User(around.uid, around.gid, around.groups, _umask(options)),
+        terminal=around.terminal,
+        capabilities=confinement.capability_sets(mask, around.uid),
+        rlimits=confinement.resource_limits(options.ulimits),
+        no_new_privileges=security.no_new_privileges and not options.privileged,
+        apparmor_profile=security.apparmor,
+        selinux_label=security.label,
+        oom_score_adj=_oom_score(options),
+    )  # fmt: skip
 
 
 def namespaces(options: Options, host: HostFacts, asked: dict[str, str]) -> tuple[str, ...]:
@@ -239,7 +261,9 @@ def implied(options: Options, kinds: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def mounts(options: Options, kinds: tuple[str, ...], asked: dict[str, str]) -> tuple[Mount, ...]:
+def mounts(
+    options: Options, kinds: tuple[str, ...], asked: dict[str, str], *, defaults: bool = True
+) -> tuple[Mount, ...]:
     """Docker's default mounts, then tmpfs, volumes and mounts by depth of their destination."""
     writable = "rw" if options.privileged else "ro"
     locked = ("nosuid", "noexec", "nodev")
@@ -262,6 +286,8 @@ def mounts(options: Options, kinds: tuple[str, ...], asked: dict[str, str]) -> t
     ]  # fmt: skip
     if "ipc" in kinds:
         result.append(Mount("/dev/mqueue", "mqueue", "mqueue", locked))
+    if not defaults:
+        result.clear()
     if not (options.tmpfs or options.volumes or options.mounts):
         return tuple(result)
     from kokon.config import volumes
@@ -332,6 +358,11 @@ def _oom_score(options: Options) -> int | None:
     return limits.number(options.oom_score_adj, "--oom-score-adj", -1000, 1000)
 
 
+NAME_SYSCTLS = {"kernel.hostname": "--hostname", "kernel.domainname": "--domainname"}
+FURTHEST = (2**63 - 1) // 10**9 // 2
+"""Seconds, some 146 years: half of what a clock of the kernel can show (KTIME_SEC_MAX)."""
+
+
 def _sysctls(options: Options) -> dict[str, str]:
     pairs = {}
     for entry in options.sysctls:
@@ -342,6 +373,11 @@ def _sysctls(options: Options) -> dict[str, str]:
                 where=f"--sysctl {entry}",
                 remedy="write for example net.ipv4.ip_forward=1",
             )
+        if key in NAME_SYSCTLS:
+            raise OptionError(
+                "has an option of its own", where=f"--sysctl {entry}",
+                remedy=f"write {NAME_SYSCTLS[key]} {value}",
+            )  # fmt: skip
         pairs[key] = value
     return pairs
 
@@ -358,7 +394,7 @@ def _time_offsets(options: Options) -> dict[str, tuple[int, int]]:
                 where="--time",
                 remedy="write for example --time boottime=86400",
             )
-        offsets[clock] = (limits.number(seconds, "--time", -(2**40), 2**40), 0)
+        offsets[clock] = (limits.number(seconds, f"--time {entry}", -FURTHEST, FURTHEST), 0)
     return offsets
 
 

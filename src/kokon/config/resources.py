@@ -110,6 +110,12 @@ def _memory(options: Options, swap: bool, asked: dict[str, str]) -> Memory | Non
         fields["reservation"] = sizes.memory_bytes(
             options.memory_reservation, "--memory-reservation"
         )
+        if fields["reservation"] > fields.get("limit", fields["reservation"]):
+            raise OptionError(
+                "is left to it under pressure, so it cannot be more than --memory",
+                where=options.words("memory_reservation"),
+                remedy="give at most what --memory says",
+            )
     for name, pointer in (
         ("memory", "memory/limit"),
         ("memory_swap", "memory/swap"),

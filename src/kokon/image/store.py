@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _SETTLED_AFTER = 300
+_KNOWN_AT_MOST = 1000
 _STEADY_AFTER = 2_000_000_000
 """Nanoseconds after a change before a file's times tell it from a later change of equal size; no
 file system's clock is coarser."""
@@ -286,8 +287,10 @@ class Store:
         if _name(now) != name or time.time_ns() - changed < _STEADY_AFTER:
             return
         try:
-            for old in self._list("known"):
-                if old.startswith(f"{now.st_dev}-{now.st_ino}-"):
+            names = self._list("known")
+            for old in names:
+                # It only saves reading a tarball again: all are forgotten when there are many.
+                if len(names) >= _KNOWN_AT_MOST or old.startswith(f"{now.st_dev}-{now.st_ino}-"):
                     os.unlink(f"known/{old}", dir_fd=self._fd)
             os.symlink(digest, f"known/{name}", dir_fd=self._fd)
         except (FileNotFoundError, FileExistsError):

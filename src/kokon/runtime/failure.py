@@ -64,7 +64,8 @@ def command_error(op: ops.Execute, report: Report, host: HostFacts) -> CommandEr
         return CommandError(
             f"{name!r} is no program for this machine ({host.architecture}), nor a script with #!",
             exit_status=126,
-            remedy="use a root for this architecture",
+            remedy="begin a script with a line like #!/bin/sh; a program's root has to be for this"
+            " architecture",
         )
     if report.error == EACCES:
         return CommandError(

@@ -50,6 +50,12 @@ def error(options: dict[str, Any], host: HostFacts | None = None) -> KokonError:
         ({"memory": True}, "--memory: True is no size; write"),
         ({"memory_swap": "1G"}, "--memory-swap: is memory and swap together, and says nothing alo"),
         ({"memory": "2G", "memory_swap": "1G"}, "--memory-swap 1G: is memory and swap together, s"),
+        ({"memory": "1G", "memory_reservation": "2G"}, "--memory-reservation 2G: is left to it"
+         " under pressure, so it cannot be more than --memory; give at most what --memory says"),
+        ({"sysctls": ("kernel.hostname=x",)}, "--sysctl kernel.hostname=x: has an option of its own"
+         "; write --hostname x"),
+        ({"time": "boottime=99999999999"}, "--time boottime=99999999999: 99999999999 is not"
+         " between -4611686018 and 4611686018; give another"),
         ({"memory_swappiness": 101}, "--memory-swappiness: 101 is not between 0 and 100; give"),
         ({"cpus": "0"}, "--cpus: '0' is not above zero; write for example 1.5"),
         ({"cpus": "many"}, "--cpus: 'many' is no number of CPUs; write"),
@@ -104,9 +110,9 @@ def error(options: dict[str, Any], host: HostFacts | None = None) -> KokonError:
         ({"oom_score_adj": 1001}, "--oom-score-adj: 1001 is not between -1000 and 1000; give"),
         ({"sysctls": ("net.ipv4.ip_forward",)}, "--sysctl net.ipv4.ip_forward: is not KEY=VALUE;"),
         ({"time": "realtime=5"}, "--time: 'realtime=5' is no offset; write for example --time boo"),
-        ({"time": "boottime=soon"}, "--time: 'soon' is no whole number; give"),
-        ({"env": ("=x",)}, "--env '=x': has no name; write NAME=VALUE"),
-        ({"env": ("A=\0",)}, "--env 'A=\\x00': has a NUL byte; write NAME=VALUE"),
+        ({"time": "boottime=soon"}, "--time boottime=soon: 'soon' is no whole number; give"),
+        ({"env": ("=x",)}, "--env '=…': has no name; write NAME=VALUE"),
+        ({"env": ("A=\0",)}, "--env 'A=…': has a NUL byte; write NAME=VALUE"),
         ({"shm_size": "much"}, "--shm-size: 'much' is no size; write"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
@@ -187,8 +193,8 @@ def test_a_capability_that_is_not_to_be_had() -> None:
     ("changes", "words"),
     [
         ({"restriction": "apparmor"}, "AppArmor keeps user namespaces from unprivileged programs"),
-        ({"restriction": "sysctl"}, "as root run: sysctl kernel.unprivileged_userns_clone=1"),
-        ({"user_namespaces": 0}, "as root run: sysctl user.max_user_namespaces=15000"),
+        ({"restriction": "sysctl"}, "run: sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+        ({"user_namespaces": 0}, "run: sudo sysctl -w user.max_user_namespaces=15000"),
         ({}, "namespaces are refused here (a container around kokon, or its system call filter)"),
     ],
     ids=["apparmor", "sysctl", "limit", "container"],
@@ -219,3 +225,16 @@ def test_a_filter_that_needs_a_listener() -> None:
     around = Surroundings(uid=0, gid=0, groups=(), home="/", caller={}, seccomp=text)
     with pytest.raises(OptionError, match=r"seccomp=/p.json: the profile asks a listener"):
         configure(options, machine(), around)
+
+
+PROFILE = b"""{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_ERRNO",
+ "names": ["mkdri", "mkdir", "s390_pci_mmio_read", "swapcontext", "sync_file_range2"]}]}"""
+
+
+def test_a_misspelt_system_call_is_noted() -> None:
+    """Names of other architectures and newer kernels say nothing, as in Docker."""
+    around = Surroundings(uid=0, gid=0, groups=(), home="/", caller={}, seccomp=PROFILE)
+    options = Options("/root", ("x",), {"security_opt": ("seccomp=p.json",)})
+    made = configure(options, machine(), around)
+    words = "--security-opt seccomp=p.json: there is no system call mkdri: was mkdir meant?"
+    assert made.notes == made.running(("y",)).notes == (words,)

@@ -250,3 +250,15 @@ def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HostError, match=r"cannot be made|is no directory"):
         Store(str(tmp_path / "file/store"))
+
+
+def test_what_is_known_of_tarballs_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_KNOWN_AT_MOST", 5)
+    with Store(str(tmp_path / "store")) as store:
+        for number in range(12):
+            path = tarball(tmp_path / f"{number}.tar.gz", str(number))
+            first = store.root_from_tarball(path)
+            assert store.root_from_tarball(path).path == first.path
+            assert 1 <= len(os.listdir(tmp_path / "store/known")) <= 5

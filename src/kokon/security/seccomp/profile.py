@@ -120,3 +120,19 @@ class Profile:
     def notifies(self) -> bool:
         """Whether the filter needs a listener (SECCOMP_FILTER_FLAG_NEW_LISTENER)."""
         return any(rule.action == NOTIFY for rule in self.rules)
+
+    def misspelt(self) -> dict[str, str]:
+        """Names that no system call has but that are much like one, and which.
+
+        A name may be another architecture's or a newer kernel's: that is no mistake.
+        """
+        from kokon.security.seccomp.syscalls import TABLES, numbers
+
+        known = {name for arch in TABLES for name in numbers(arch)}
+        unknown = dict.fromkeys(n for rule in self.rules for n in rule.names if n not in known)
+        if not unknown:
+            return {}
+        from difflib import get_close_matches
+
+        like = {name: get_close_matches(name, known, 1, 0.8) for name in unknown}
+        return {name: found[0] for name, found in like.items() if found}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 
 from kokon import paths
 from kokon.config.diagnosis import Machine, Report, diagnose
-from kokon.config.diagnosis.limits import LIMITS
 from kokon.engine import owner, probes
 from kokon.kernel import facts, filesystems
 from kokon.kernel.cgroups import available
@@ -74,18 +72,20 @@ def _machine(host: HostFacts) -> Machine:
     )
 
 
+LIMITS: dict[str, dict[str, object]] = {
+    "memory": {"memory": "64M"}, "pids": {"pids": 64}, "cpu": {"cpus": 1},
+}  # fmt: skip
+"""Options that a small run is within, by the controller that they need."""
+
+
 def _runs() -> dict[str, Probe]:
     """Whole runs, without and with limits."""
-    found = {"run @host": probes.run("@host")}
-    with tempfile.TemporaryDirectory(prefix="kokon-doctor-") as root:
-        os.chmod(root, 0o755)
-        found["run directory"] = probes.run(root)
-    values: dict[str, object] = {"memory": "64M", "pids": 64, "cpu": 1}
-    options = {"memory": "memory", "pids": "pids", "cpu": "cpus"}
-    found["limits"] = probes.run("@host", **{options[name]: values[name] for name in LIMITS})
+    found = {"run @host": probes.run("@host"), "run directory": probes.run_of_directory()}
+    options = {name: value for limit in LIMITS.values() for name, value in limit.items()}
+    found["limits"] = probes.run("@host", **options)
     if not found["limits"].works and found["run @host"].works:
-        for name in LIMITS:
-            found[f"limit {name}"] = probes.run("@host", **{options[name]: values[name]})
+        for name, limit in LIMITS.items():
+            found[f"limit {name}"] = probes.run("@host", **limit)
     return found
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from errno import ENOENT, ENOSYS
 
+from kokon import paths
 from kokon.config.diagnosis import Probe
 from kokon.config.options import Options
-from kokon.engine import mappings
+from kokon.engine import mappings, owner
 from kokon.engine.run import finish, prepare
 from kokon.errors import CommandError, KokonError
 from kokon.kernel.capabilities import BITS
@@ -181,20 +182,36 @@ def run(root: str, **limits: object) -> Probe:
 
     :param limits: options of the run.
     """
+    return _attempt(lambda: _run(root, limits))
+
+
+def run_of_directory() -> Probe:
+    """The same of a directory, as roots from tarballs are: the one that holds those, which every
+    store has."""
+    return _attempt(
+        lambda: _run(owner.private_directory(owner.private_directory(paths.store()) + "/roots"), {})
+    )
+
+
+def _run(root: str, limits: dict[str, object]) -> None:
+    prepared = prepare(Options(root, (NOWHERE,), limits))
     try:
-        prepared = prepare(Options(root, (NOWHERE,), limits))
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            process = prepared.start((null, null, null))
             try:
-                process = prepared.start((null, null, null))
-                try:
-                    finish(prepared, process)
-                finally:
-                    process.close()
+                finish(prepared, process)
             finally:
-                os.close(null)
+                process.close()
         finally:
-            prepared.close()
+            os.close(null)
+    finally:
+        prepared.close()
+
+
+def _attempt(action: Callable[[], None]) -> Probe:
+    try:
+        action()
     except CommandError:
         return Probe(True)
     except KokonError as error:

@@ -223,7 +223,7 @@ def describe(
             remedy="name a smaller directory, or @host for this machine's programs",
         )
     upper, volatile = _writes(options, host, undo)
-    unfit = _unfit(found.path, upper, host, maps_ids)
+    unfit = _unfit(found.path, upper, host, maps_ids, mapping is not None)
     if unfit:
         return _copied(found, options, upper, unfit, host, table, sources, mapping)
     return RootFacts(
@@ -232,10 +232,13 @@ def describe(
     )  # fmt: skip
 
 
-def _unfit(lower: str, upper: str, host: HostFacts, maps_ids: bool) -> str:
-    """Why an overlay cannot be had here; "" when it can."""
-    if host.uid and host.kernel < (5, 11):
-        return "this kernel has no overlay for users (Linux 5.11)"
+def _unfit(lower: str, upper: str, host: HostFacts, maps_ids: bool, mapped: bool) -> str:
+    """Why an overlay cannot be had here; "" when it can.
+
+    :param mapped: its layers will be id-mapped mounts.
+    """
+    if mapped and host.kernel < (5, 19):
+        return "this kernel has no overlay of id-mapped layers (Linux 5.19)"
     if not maps_ids:
         return f"the file system of {lower} cannot map ids"
     # File systems on a block device can; those without one have to be looked at.

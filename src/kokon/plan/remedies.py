@@ -228,8 +228,8 @@ DELEGATE = (
 
 
 def linger(name: str) -> tuple[str, ...]:
-    """A manager of systemd for a user who has none (loginctl(1))."""
-    return (f"sudo loginctl enable-linger {name or '$(id -un)'}",)
+    """A manager of systemd for a user (name or id) who has none (loginctl(1))."""
+    return (f"sudo loginctl enable-linger {name}",)
 
 
 def bus(distribution: str) -> tuple[str, ...]:

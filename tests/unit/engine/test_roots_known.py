@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 
 from kokon.engine import roots
 from kokon.engine.roots import FoundRoot
+from kokon.kernel.facts import HostFacts
+
+ROOT_FACTS = Path(__file__).parents[2] / "golden/hosts/root-v2.json"
 
 
 @pytest.fixture
@@ -82,3 +86,14 @@ def test_what_is_kept_does_not_grow_for_ever(tmp_path: Path, root: Path) -> None
         directory.mkdir()
         FoundRoot(str(directory), None)
     assert len(roots._known) <= 64
+
+
+def test_layers_are_not_mapped_before_linux_5_19(tmp_path: Path) -> None:
+    """Overlayfs refuses id-mapped layers there (EINVAL): the root is copied instead."""
+    facts = HostFacts.from_dict(json.loads(ROOT_FACTS.read_text()))
+    place = str(tmp_path)
+    facts.kernel = (5, 18)
+    assert "5.19" in roots._unfit(place, place, facts, True, mapped=True)
+    assert "5.19" not in roots._unfit(place, place, facts, True, mapped=False)
+    facts.kernel = (5, 19)
+    assert "5.19" not in roots._unfit(place, place, facts, True, mapped=True)

@@ -97,6 +97,11 @@ class Machine:
         return self.facts.uid == 0
 
     @property
+    def name(self) -> str:
+        """What loginctl(1) calls us: the name, else the id."""
+        return self.user or str(self.facts.uid)
+
+    @property
     def unmapped(self) -> bool:
         """Our ids have no meaning in the user namespace that we are in (``unshare -U``)."""
         uid = self.facts.uid

@@ -15,9 +15,10 @@ def control_groups(machine: Machine) -> Finding:
     """Which hierarchies there are."""
     area, layout = "control groups", machine.facts.cgroups
     if layout.mode == "none":
+        inside = machine.container or not machine.facts.maps_all_ids
         return Finding(
             area, PARTIAL, "none are mounted", "a run with limits is refused",
-            remedies.around(machine.container) if machine.container
+            _writable_around(machine.container) if inside
             else ("sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup",),
         )  # fmt: skip
     names = {
@@ -83,7 +84,7 @@ def _delegation(machine: Machine, said: str) -> tuple[str, ...]:
     if not machine.systemd:
         return (f"# {said}",) if said else ()
     if not machine.manager:
-        return remedies.linger(machine.user)
+        return remedies.linger(machine.name)
     if not machine.bus:
         return remedies.bus(machine.distribution)
     if not machine.jeepney:

@@ -206,19 +206,15 @@ def idmapped_mounts(machine: Machine) -> Finding:
     if not machine.works("user"):
         return Finding(area, UNKNOWN, "not tried: it needs a user namespace")
     on = f"the store's {machine.store_filesystem}"
-    if probe.works:
-        old = [
-            f"{what} ({'.'.join(map(str, since))})"
-            for what, since in (("an overlay's layers", (5, 19)), ("tmpfs", (6, 3)))
-            if host.kernel < since
-        ]
-        if not old:
-            return Finding(area, OK, f"{on} can map ids")
+    if probe.works and host.kernel < (5, 19):
         return Finding(
-            area, PARTIAL, f"{on} can map ids, but this kernel cannot for {' and '.join(old)}",
-            "such roots are copied for each run, which takes longer",
+            area, PARTIAL, f"{on} can map ids, but not as layers of an overlay (Linux 5.19)",
+            "roots are copied for each run, which takes longer",
             ("# use a newer kernel, or --userns host",),
         )  # fmt: skip
+    if probe.works:
+        tmpfs = "" if host.kernel >= (6, 3) else "; a tmpfs cannot (Linux 6.3)"
+        return Finding(area, OK, f"{on} can map ids{tmpfs}")
     return Finding(
         area, PARTIAL, f"{on} cannot map ids: {probe.said}",
         "roots there are copied for each run, which takes longer; volumes there need --userns host",

@@ -168,8 +168,8 @@ def places(machine: Machine) -> Finding:
     if machine.state.startswith("/tmp/") and machine.systemd:
         return Finding(
             area, PARTIAL, f"{found}; the state is in {machine.state}",
-            "there is no XDG_RUNTIME_DIR, which goes away with the session",
-            (*remedies.linger(machine.user), "export XDG_RUNTIME_DIR=/run/user/$(id -u)"),
+            "there is no XDG_RUNTIME_DIR, so it may stay after the session",
+            (*remedies.linger(machine.name), "export XDG_RUNTIME_DIR=/run/user/$(id -u)"),
         )  # fmt: skip
     return Finding(area, OK, f"{found}, state in {machine.state}")
 

@@ -1,0 +1,160 @@
+"""The lowest rung: what a program without namespaces reaches of this machine, and a place of its
+own."""
+
+from __future__ import annotations
+
+import os
+from _signal import SIGKILL  # type: ignore[import-not-found]  # signal imports enum
+
+from kokon import paths
+from kokon.compile.inputs import Reach, Source
+from kokon.compile.lowest import END_ALL
+from kokon.compile.mounts import is_bind
+from kokon.config.container import Surroundings
+from kokon.engine import owner, sources
+from kokon.errors import OptionError
+from kokon.runtime.process import FirstProcess
+from kokon.security import landlock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokon.compile.assembly import Assembly
+    from kokon.config.container import Configuration
+    from kokon.config.options import Options
+    from kokon.engine.undo import Undo
+    from kokon.kernel.facts import HostFacts
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+PEOPLE = ("/etc/passwd", "/etc/group")
+"""Files of a built-in root that stand for others of this machine, which stay closed."""
+OF_THE_NETWORK = ("/etc/hosts", "/etc/resolv.conf", "/etc/host.conf")
+
+
+class Ground:
+    """What a program stands on.
+
+    :param assembly: the built-in root, whose pieces are shown where they are.
+    """
+
+    __slots__ = ("assembly", "home", "temporary")
+
+    def __init__(self, assembly: Assembly, undo: Undo) -> None:
+        """Makes a home and a directory for temporary files, which go away with the program."""
+        self.assembly = assembly
+        place = private_place(undo)
+        self.home, self.temporary = f"{place}/home", f"{place}/tmp"
+        os.mkdir(self.home, 0o700)
+        os.mkdir(self.temporary, 0o700)
+
+    def surroundings(self, options: Options, host: HostFacts, terminal: bool) -> Surroundings:
+        """As :func:`kokon.engine.run.surroundings`; the program is its caller."""
+        if terminal:
+            raise OptionError(
+                "a terminal of its own cannot be had without namespaces",
+                where="--tty",
+                remedy="give --interactive alone, or --tty=false",
+            )
+        environment = {**self.assembly.environment, "TMPDIR": self.temporary}
+        if self.assembly.name == "@python":
+            from kokon.compile.process import DEFAULT_PATH
+            from kokon.storage.interpreter import base_executable
+
+            # The name python3 leads to another one on this machine, as it may.
+            directory = os.path.dirname(os.path.realpath(base_executable()))
+            environment["PATH"] = f"{directory}:{DEFAULT_PATH}"
+        return Surroundings(
+            uid=host.uid,
+            gid=host.gid,
+            groups=(),
+            home=self.home,
+            caller=os.environ,
+            devices=sources.device_numbers(options),
+            seccomp=sources.seccomp_text(options),
+            environment_files=sources.environment_files(options),
+            root_environment=environment,
+            root_working_directory=self.home,
+            lowest=True,
+        )
+
+    def reach(
+        self,
+        options: Options,
+        host: HostFacts,
+        configuration: Configuration,
+        known: Mapping[str, Source],
+    ) -> Reach:
+        """The rules: the root's pieces are seen, its own places and volumes changed.
+
+        :raises OptionError: a volume would have to appear in another place.
+        """
+        rules = landlock.Rules(host.landlock)
+        listings: dict[str, dict[str, bool]] = {}
+        for bind in self.assembly.binds:
+            hidden = [
+                bind.source + path[len(bind.destination) :]
+                for path in self.assembly.empty
+                if landlock.beneath(path, bind.destination)
+            ]
+            if not bind.directory:
+                rules.allow(bind.source, landlock.SEE, directory=False)
+                continue
+            for way in landlock.on_the_way(bind.source, hidden):
+                with os.scandir(way) as entries:
+                    listings[way] = {entry.name: entry.is_dir() for entry in entries}
+            rules.allow_around(bind.source, hidden, listings)
+        for path, _, _ in self.assembly.files:
+            if path not in PEOPLE:
+                rules.allow(path, landlock.SEE, directory=False)
+        for path in DEVICES:
+            rules.allow(path, landlock.USE, directory=False)
+        for path in OF_THE_NETWORK if options.network == "host" else ():
+            rules.allow(path, landlock.SEE, directory=False)
+        for path in (self.home, self.temporary):
+            rules.allow(path, landlock.CHANGE)
+        for index, mount in enumerate(configuration.spec.mounts):
+            words = configuration.asked.get(f"/mounts/{index}", mount.source)
+            if not is_bind(mount) or mount.source != mount.destination.rstrip("/"):
+                raise OptionError(
+                    "without namespaces a volume appears where it is, and nowhere else",
+                    where=words,
+                    remedy=f"write -v {mount.source}:{mount.source}",
+                )
+            rights = landlock.SEE if "rro" in mount.options else landlock.CHANGE
+            if "rnoexec" in mount.options:
+                rights &= ~landlock.LANDLOCK_EXECUTE
+            rules.allow(mount.source, rights, directory=known[mount.source].directory)
+        return Reach(rules.paths, rules.accesses, options.network == "host")
+
+
+class ReapedProcess(FirstProcess):
+    """A first process that ends every other one of its own, by a signal that it can take."""
+
+    __slots__ = ()
+
+    def kill(self, signal: int = SIGKILL) -> None:
+        """Sends a signal; in place of SIGKILL the one by which it ends them all."""
+        super().kill(END_ALL if signal == SIGKILL else signal)
+
+
+def private_place(undo: Undo) -> str:
+    """A directory of a run's own in the store; it is removed with all that is in it."""
+    directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
+    us = owner.current()
+    us.note(directory)
+    name = us.name()
+    parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def remove() -> None:
+        from kokon.kernel.removal import remove_tree
+
+        try:
+            remove_tree(parent, name)
+        finally:
+            os.close(parent)
+        us.names.append(name)
+
+    undo.push(remove)
+    os.mkdir(name, 0o700, dir_fd=parent)
+    return f"{directory}/{name}"

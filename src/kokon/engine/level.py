@@ -1,0 +1,171 @@
+"""Which level a run is made at: what a machine has refused is learned once, and gone without."""
+
+from __future__ import annotations
+
+import os
+
+from kokon.compile import lacks
+from kokon.compile.lacks import NAMESPACES
+from kokon.config import levels
+from kokon.errors import HostError, OptionError
+from kokon.runtime.spawn import REPORT_STARTED
+from kokon.security.ladder import Guarantees
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.config.options import Options
+    from kokon.engine.ground import Ground
+    from kokon.engine.roots import FoundRoot
+    from kokon.engine.run import Prepared
+    from kokon.engine.undo import Undo
+    from kokon.errors import KokonError
+    from kokon.kernel.facts import HostFacts
+    from kokon.plan.plan import Plan
+    from kokon.runtime.spawn import Report, Spawned
+
+_learned: tuple[object, tuple[str, ...]] = (None, ())
+"""What was refused to this process, in the user namespace that it was in."""
+
+LOOK = 50
+"""Milliseconds after which it is looked whether init runs yet, if its reports do not end."""
+
+
+def lacking(options: Options, host: HostFacts) -> tuple[str, ...]:
+    """What a run at this level goes without from the start.
+
+    :raises OptionError: there is no such level.
+    """
+    word = levels.level(options)
+    if word == "full":
+        return ()
+    # Without an id that is mapped no user namespace can be made (user_namespaces(7)).
+    none = not host.is_root and not (host.user_namespaces and host.id_map)
+    if word == "landlock" or none:
+        return (NAMESPACES,)
+    key, names = _learned
+    return names if key == _here() else ()
+
+
+def _here() -> tuple[object, ...]:
+    return os.getpid(), os.readlink("/proc/self/ns/user")
+
+
+def learn(plan: Plan, report: Report | None, names: tuple[str, ...]) -> bool:
+    """Notes what a refused step means for the next plan; whether there is one.
+
+    :param names: what the plan went without already.
+    """
+    global _learned
+    name = _meant(plan, report, names)
+    if not name:
+        return False
+    _learned = _here(), (*names, name)
+    return True
+
+
+def _meant(plan: Plan, report: Report | None, names: tuple[str, ...]) -> str:
+    if report is None or report.op >= len(plan.ops):
+        return ""
+    op = plan.ops[report.op]
+    row = lacks.lack_of(op, report.error, plan)
+    if row is not None and row.name not in names:
+        return row.name
+    if NAMESPACES not in names and lacks.is_foundation(op, report.error):
+        return NAMESPACES
+    return ""
+
+
+def lowest(options: Options, found: FoundRoot, box: bool, undo: Undo) -> Ground:
+    """What a program stands on where there are no namespaces.
+
+    :raises OptionError: what is asked cannot be had without them.
+    """
+    from kokon.engine.ground import Ground
+
+    if box:
+        raise OptionError(
+            "a box is made of namespaces", where=options.words("level"), remedy="use kokon.run"
+        )
+    levels.check_lowest(options)
+    assert found.assembly is not None
+    return Ground(found.assembly, undo)
+
+
+def advise(error: KokonError, plan: Plan, report: Report, found: FoundRoot) -> None:
+    """Adds what ``--level best`` would do about a refused step."""
+    name = _meant(plan, report, ())
+    words = f"--level best goes on without: {lacks.note(name)}" if name else ""
+    if name == NAMESPACES:
+        words = WITHOUT_NAMESPACES if found.assembly else ""
+    _add(error, words)
+
+
+WITHOUT_NAMESPACES = "--level best runs it without namespaces, by Landlock and filters alone"
+
+
+def _add(error: KokonError, words: str) -> None:
+    error.remedy = "; or: ".join(part for part in (error.remedy, words) if part)
+
+
+def guarantees(prepared: Prepared) -> Guarantees:
+    """What holds, read off the plan and the control groups that were made."""
+    from kokon.compile.guarantees import rungs
+
+    rung = "cgroup" if prepared.limits.manager else "rlimits"
+    single = dict.fromkeys(levels.asked_limits(prepared.options), rung)
+    notes = tuple(lacks.note(name) for name in prepared.without if name != NAMESPACES)
+    limits = rung if single else "none"
+    return Guarantees({**rungs(prepared.plan), "limits": limits}, single, notes)
+
+
+def await_running(spawned: Spawned, terminal: bool) -> Report | None:
+    """Waits until the program runs, or a step has failed: the report of that."""
+    import select
+
+    if terminal:
+        spawned.await_terminal()
+    poll = select.poll()
+    poll.register(spawned.report_fd, select.POLLIN)
+    while not spawned.failed:
+        if poll.poll(LOOK):
+            report = spawned.read()
+            if report is None or report.kind == REPORT_STARTED:
+                break
+        elif _runs_another(spawned.pid):
+            # Another thread has forked, and its child holds our pipe's writing end too.
+            break
+    return spawned.failed
+
+
+def _runs_another(pid: int) -> bool:
+    """Whether a process is not init any more."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().strip() != b"kokon-init"
+    except OSError:
+        return True
+
+
+def check_requirements(prepared: Prepared) -> None:
+    """Everything that is required is guaranteed.
+
+    :raises HostError: a requirement is not held here.
+    """
+    for name in levels.requirements(prepared.options):
+        guarantee = prepared.guarantees[name]
+        if guarantee.holds:
+            continue
+        single = name not in ("files", "processes", "network", "system_calls")
+        raise HostError(
+            f"it is required, and here {guarantee.by}",
+            where=f"--require {name.replace('_', '-')}",
+            remedy="leave --limits best-effort and --level out, and the error says how to get it"
+            if single
+            else "leave --level out, and the error says how to get it",
+        )
+
+
+def impossible(error: KokonError, cause: KokonError) -> KokonError:
+    """The error of a run that can have neither namespaces nor the lowest rung."""
+    _add(error, f"without namespaces it cannot run either: {cause}")
+    return error

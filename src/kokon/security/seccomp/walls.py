@@ -1,0 +1,94 @@
+"""What stands in for namespaces that there are not: a filter of its own, beside the program's.
+
+Landlock has no rule for modes, owners and attributes of files, for sockets that have a path, for
+System V's objects, or for the limits of other processes of the same user; a container has
+namespaces for them.  Without those the calls are refused.
+"""
+
+from __future__ import annotations
+
+from kokon.security.seccomp.default import ARCHITECTURES, OTHERWISE, word
+from kokon.security.seccomp.profile import ALLOW, EPERM, ERRNO, Condition, Profile, Rule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+ENOTSUP = 95
+"""What file systems without extended attributes answer: every program takes it."""
+
+KEYS = "add_key keyctl request_key"
+"""A session keyring that is the caller's."""
+
+ATTRIBUTES = """
+fremovexattr fsetxattr getxattr getxattrat lgetxattr listxattr listxattrat llistxattr lremovexattr
+lsetxattr removexattr removexattrat setxattr setxattrat
+"""
+
+OWNERS = """
+chmod chown chown32 fchmod fchmodat fchmodat2 fchown fchown32 fchownat futimesat lchown lchown32
+utime utimes file_setattr
+"""
+"""Of files that are the user's own, wherever they are.  futimens(3), which needs the file open,
+stays."""
+
+OBJECTS = """
+ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
+mq_timedsend_time64 mq_unlink msgctl msgget msgrcv msgsnd semctl semget semop semtimedop
+semtimedop_time64 shmat shmctl shmget
+"""
+
+PAST_FILTERS = "io_uring_enter io_uring_register io_uring_setup"
+"""What it does for a program no filter sees."""
+
+AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET, TYPE = 1, 1, 5, 0xF
+PRIO_USER, IOPRIO_WHO_USER = 2, 3
+REFUSED = ERRNO | EPERM
+
+COMPILED: dict[tuple[str, str], bytes] = {}
+
+
+def program(architecture: str, kind: str) -> bytes:
+    """A filter as an array of ``struct sock_filter``.
+
+    :param architecture: ``x86_64`` or ``aarch64``.
+    :param kind: ``keys`` refuses calls about keys alone, ``files`` is for what has no namespace and
+        no network either, ``files-network`` for what has the host's network.
+    :raises HostError: there is no table of system calls for this architecture.
+    """
+    key = architecture, kind
+    if key not in COMPILED:
+        from kokon.security.seccomp import program as compiled
+
+        rules = [Rule(KEYS.split(), REFUSED)]
+        if kind != "keys":
+            rules += _walls(networks=kind == "files-network")
+        profile = Profile(ALLOW, rules, ARCHITECTURES.get(architecture, ()), multiplexed=False)
+        COMPILED[key] = compiled(profile, architecture)
+    return COMPILED[key]
+
+
+def refuses_sockets(programs: Collection[bytes]) -> bool:
+    """Whether one of these filters is that of a program without a network."""
+    return any(COMPILED.get((name, "files")) in programs for name in ("x86_64", "aarch64"))
+
+
+def _walls(networks: bool) -> list[Rule]:
+    refused = (*OWNERS.split(), *OBJECTS.split(), *PAST_FILTERS.split(), "socketcall")
+    rules = [Rule(refused, REFUSED), Rule(ATTRIBUTES.split(), ERRNO | ENOTSUP)]
+    # Nobody outside listens to a pair; but a pair of datagrams may be connected anew.
+    streams = (SOCK_STREAM, SOCK_SEQPACKET)
+    rules.append(Rule(
+        ("socketpair",), REFUSED, [Condition(1, "MASKED_NE", TYPE, kind) for kind in streams],
+    ))  # fmt: skip
+    # A socket of the host that has a path is reached by whoever may look at it.
+    rules.append(Rule(("socket",), REFUSED, (word(0, AF_UNIX) if networks else OTHERWISE,)))
+    rules.append(Rule(("utimensat", "utimensat_time64"), REFUSED, (Condition(1, "NE", 0),)))
+    # Of another process of the user: its limits, its priority, its processors.
+    own = ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam",
+           "sched_setscheduler")  # fmt: skip
+    rules.append(Rule(own, REFUSED, (word(0, 0, "MASKED_NE"),)))
+    for call, everybody in (("setpriority", PRIO_USER), ("ioprio_set", IOPRIO_WHO_USER)):
+        rules.append(Rule((call,), REFUSED, (word(0, everybody),)))
+        rules.append(Rule((call,), REFUSED, (word(1, 0, "MASKED_NE"),)))
+    return rules

@@ -110,3 +110,23 @@ def test_what_was_half_unpacked(root: str) -> None:
         path.chmod(0o700)
     sweep.sweep()
     assert not left.exists()
+
+
+def test_what_is_kept_lies_outside_the_root(root: str) -> None:
+    with pytest.raises(kokon.OptionError, match=r"^--keep .*/kept: lies in the root"):
+        kokon.run(["true"], root=root, keep=f"{root}/kept")
+    assert not Path(root, "kept").exists()
+
+
+def test_a_clock_that_would_be_below_nought(root: str) -> None:
+    with pytest.raises(kokon.StepError, match=r"out of range; a clock may not go below 0"):
+        kokon.run(["true"], root=root, time="monotonic=-4000000000")
+
+
+def test_a_misspelt_system_call_is_told(root: str, tmp_path: Path) -> None:
+    (tmp_path / "profile").write_text(
+        '{"defaultAction": "SCMP_ACT_ALLOW",'
+        ' "syscalls": [{"names": ["mkdri"], "action": "SCMP_ACT_ERRNO"}]}'
+    )
+    done = kokon.run(["true"], root=root, security_opt=[f"seccomp={tmp_path}/profile"])
+    assert [note for note in done.notes if "no system call mkdri: was mkdir meant?" in note]

@@ -206,6 +206,12 @@ def describe(
             where=options.words("keep"),
             remedy=f"leave {'--rw' if options.rw else '--read-only'} out, or --keep",
         )
+    if options.keep is not None and _lies_in(options.keep, found.path):
+        raise OptionError(
+            "lies in the root, so what is kept would be a part of what it is kept beside",
+            where=options.words("keep"),
+            remedy="name a directory outside",
+        )
     if options.rw and found.path != os.path.abspath(options.root):
         raise OptionError(
             "would change what the tarball is for every later run",
@@ -215,10 +221,10 @@ def describe(
     maps_ids = table is None or _maps_ids(found, host, table)
     if options.rw or (options.read_only and _has_mount_points(found, options)):
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
-    store = os.path.realpath(paths.store())
-    if store.startswith(os.path.realpath(found.path).rstrip("/") + "/"):
+    if _lies_in(paths.store(), found.path):
         raise RootError(
-            f"{options.root} holds kokon's own store ({store}), so its writes cannot lie over it",
+            f"{options.root} holds kokon's own store ({paths.store()}), so its writes cannot lie over"
+            " it",
             where="ROOT",
             remedy="name a smaller directory, or @host for this machine's programs",
         )
@@ -293,6 +299,11 @@ def _copied(
     )
 
 
+def _lies_in(path: str, directory: str) -> bool:
+    path, directory = os.path.realpath(path), os.path.realpath(directory)
+    return f"{path}/".startswith(directory.rstrip("/") + "/")
+
+
 def _maps_ids(found: FoundRoot, host: HostFacts, table: MountTable) -> bool:
     before: tuple[MountTable, bool] | None = found.known.get("maps ids")
     if before is None or before[0] is not table:
@@ -314,39 +325,7 @@ def _has_mount_points(found: FoundRoot, options: Options) -> bool:
 def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     """Where an overlay keeps what the container writes: dropped with it, unless kept."""
     if options.keep is not None:
-        keep = os.path.abspath(options.keep)
-        if os.path.isdir(keep) and set(os.listdir(keep)) - {"upper", "work"}:
-            raise OptionError(
-                "there are other files in it",
-                where=f"--keep {options.keep}",
-                remedy="name a new directory, or one that a run before has kept its writes in",
-            )
-        made: list[str] = []
-        undo.push(lambda: _forget(made))
-        for name in ("", "/upper", "/work"):
-            try:
-                os.mkdir(keep + name, 0o755 if name == "/upper" else 0o700)
-                made.append(keep + name)
-            except FileExistsError:
-                pass
-            except OSError as error:
-                raise OptionError(
-                    "cannot be made", where=f"--keep {options.keep}", errno=error.errno or 0,
-                    remedy="name a directory whose parent exists",
-                ) from None  # fmt: skip
-            found = os.lstat(keep + name) if name else os.stat(keep)
-            if (
-                not stat.S_ISDIR(found.st_mode)
-                or found.st_uid != os.geteuid()
-                or found.st_mode & 0o022
-            ):
-                # A link in it would have the container write somewhere else (row S3).
-                raise OptionError(
-                    f"{keep}{name} is not a directory that is ours alone to change",
-                    where=f"--keep {options.keep}",
-                    remedy="name a new one, or make it yours with mode 0755",
-                )
-        return keep, False
+        return _kept_writes(options.keep, undo), False
     directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
     us = owner.current()
     us.note(directory)
@@ -374,6 +353,39 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     os.chmod(f"{name}/upper", 0o755, dir_fd=parent)
     os.mkdir(f"{name}/work", 0o700, dir_fd=parent)
     return f"{directory}/{name}", True
+
+
+def _kept_writes(keep: str, undo: Undo) -> str:
+    """A directory of a person's own for what is written; it stays."""
+    where, keep = f"--keep {keep}", os.path.abspath(keep)
+    if os.path.isdir(keep) and set(os.listdir(keep)) - {"upper", "work"}:
+        raise OptionError(
+            "there are other files in it",
+            where=where,
+            remedy="name a new directory, or one that a run before has kept its writes in",
+        )
+    made: list[str] = []
+    undo.push(lambda: _forget(made))
+    for name in ("", "/upper", "/work"):
+        try:
+            os.mkdir(keep + name, 0o755 if name == "/upper" else 0o700)
+            made.append(keep + name)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise OptionError(
+                "cannot be made", where=where, errno=error.errno or 0,
+                remedy="name a directory whose parent exists",
+            ) from None  # fmt: skip
+        found = os.lstat(keep + name) if name else os.stat(keep)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            # A link in it would have the container write somewhere else (row S3).
+            raise OptionError(
+                f"{keep}{name} is not a directory that is ours alone to change",
+                where=where,
+                remedy="name a new one, or make it yours with mode 0755",
+            )
+    return keep
 
 
 def _forget(made: list[str]) -> None:

@@ -218,7 +218,9 @@ def _prepare(
         if needs_child
         else ()
     )
-    notes = (*told, *found.notes, *implied(options, kinds), *placed.notes, *plan.notes)
+    notes = (
+        *told, *found.notes, *implied(options, kinds), *configuration.notes, *placed.notes, *plan.notes,
+    )  # fmt: skip
     return Prepared(plan, configuration, host, placed, maps, notes, undo)
 
 

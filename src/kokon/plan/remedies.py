@@ -19,6 +19,7 @@ from errno import (
     ENOTDIR,
     EOVERFLOW,
     EPERM,
+    ERANGE,
     EROFS,
     EUSERS,
 )
@@ -74,6 +75,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.WriteProc, EACCES): "only the host's root may set that value",
     (ops.WriteProc, EPERM): "only the host's root may set that value",
     (ops.WriteProc, EINVAL): "the kernel does not take that value",
+    (ops.WriteProc, ERANGE): "a clock may not go below 0, nor beyond 146 years",
     (ops.WriteProc, EROFS): "/proc/sys is read-only around kokon",
     (ops.ResourceLimit, EPERM): "a hard limit cannot be raised without CAP_SYS_RESOURCE:"
     " ask for less",

@@ -14,9 +14,10 @@ from random import Random
 import pytest
 import why_world as world
 
+from kokon.cli.main import command
 from kokon.config.options import Options
 from kokon.engine.run import finish, prepare
-from kokon.engine.why import Machine
+from kokon.engine.why import Machine, why
 from kokon.errors import HostError, KokonError, RequestError
 from kokon.plan.answer import UNDECIDED
 
@@ -155,3 +156,30 @@ def test_why_agrees_with_the_kernel(top: Path, probe: Path) -> None:
 @pytest.mark.slow
 def test_why_agrees_with_the_kernel_on_5000_pairs(top: Path, probe: Path) -> None:
     check(compare(top, probe, 5000, seed=int(os.environ.get("KOKON_SEED", "2"))))
+
+
+def test_the_command(top: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    volume = f"{top}:/data:ro"
+    for words, status, said in (
+        (["write", "/data/x", "run", "-v", volume, "@host"], 1, f"[-v {volume}]"),
+        (["write", "/dev/shm/x", "run", "@host"], 0, "allowed: a file can be made there"),
+        (["read", "/nothing", "run", "@host"], 2, "undecided: there is no such file now"),
+        (["--format", "json", "listen", "80", "run", "@host"], 0, '"verdict": "allowed"'),
+        (["--format=xml", "listen", "80", "run", "@host"], 125, "give text or json"),
+        (["reed", "/x", "run", "@host"], 125, "did you mean read?"),
+        (["read", "/x"], 125, "write for example: kokon why write"),
+        (["read", "/x", "run", "-v", "/no/such:/x", "@host"], 125, "/no/such"),
+        (["--help"], 0, "Usage: kokon why"),
+    ):
+        found = command(["why", *words])
+        printed = capfd.readouterr()
+        assert (found, said in printed.out + printed.err) == (status, True), printed
+    assert not list((top / "store/writes").glob("*"))
+
+
+def test_from_python(top: Path) -> None:
+    (top / "file").write_text("x")
+    options = Options("@host", ("true",), {"volumes": (f"{top}:/data:ro",)})
+    assert why("read", "/data/file", options).allowed is True
+    assert why("write", "/data/file", options).allowed is False
+    assert why("read", "/data/nothing", options).allowed is None

@@ -17,6 +17,7 @@ FAILED = 125
 VERBS = {
     "run": "run a program in a container",
     "explain": "print the steps of a run, each with its reason, and run nothing",
+    "why": "tell whether the program of a run may do something, and by which step",
     "doctor": "tell what this machine can do, what is missing and how to get it",
     "version": "print the version",
     "completion": "print completions for bash, zsh or fish",
@@ -79,6 +80,8 @@ def _verb(words: list[str]) -> int:
         from kokon.cli.engine.run import main as perform
     elif verb == "explain":
         from kokon.cli.engine.explain import main as perform
+    elif verb == "why":
+        from kokon.cli.engine.why import main as perform
     elif verb == "doctor":
         from kokon.cli.engine.doctor import main as perform
     elif verb in ("version", "--version"):

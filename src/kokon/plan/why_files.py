@@ -176,8 +176,6 @@ def _ordinary(case: Case) -> Answer:
             return Answer(UNDECIDED, "it is the program itself, which cannot be changed while it"
                           " runs")  # fmt: skip
         made = "files can be made in it" if directory else "it can be written to"
-        if case.mount.files.type == "overlay":
-            made += ", in a layer of the container's own"
         return _opened(case, _changed(case, WRITE | (EXECUTE if directory else 0), made))
     if case.action == "execute":
         if entry.kind != "file":
@@ -201,6 +199,8 @@ def _changed(case: Case, mask: int, words: str) -> Answer:
     mapped = (case.rights.inside_uid(entry.uid), case.rights.inside_gid(entry.gid))
     if case.mount.files.type == "overlay" and None in mapped:
         return Answer(UNDECIDED, "the overlay may not be able to copy a file of that owner")
+    if case.mount.files.type == "overlay":
+        words += ", in a layer of the container's own"
     return Answer(ALLOWED, f"{words}: {answer.sentence}", *answer.numbers)
 
 

@@ -397,7 +397,7 @@ class Tree:
                 entry = self.entry(*stack[0]) or NOTHING
 
 
-NOTHING = Entry("unknown", target="there is nothing to begin with")
+NOTHING = Entry("unknown", target="there is nothing there now")
 PROTECTED = Entry("unknown", target="fs.protected_symlinks decides on a link in such a directory")
 
 

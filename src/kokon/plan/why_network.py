@@ -47,13 +47,12 @@ def _listen(plan: Plan, known: Known, rights: Rights, port: int) -> Answer:
     if start is None and port and not may:
         return Answer(UNDECIDED, "the host's ip_unprivileged_port_start decides")
     if port and start is not None and port < start and not may:
-        steps = (rights.bounded, rights.kept, rights.became, set_by)
         if rights.has("NET_BIND_SERVICE"):
             return Answer(DENIED, f"ports below {start} of the host's network need its own"
                           " NET_BIND_SERVICE", rights.clone)  # fmt: skip
         return Answer(
             DENIED, f"ports below {start} need NET_BIND_SERVICE, which the program does not have",
-            *steps,
+            *rights.lost("NET_BIND_SERVICE"), set_by,
         )  # fmt: skip
     if not own:
         return Answer(UNDECIDED, "another program of this machine may have the port")

@@ -74,6 +74,12 @@ class Rights:
         """Whether a capability is in the effective set."""
         return bool(self.effective & BITS[name])
 
+    def lost(self, name: str) -> tuple[int, ...]:
+        """The steps by which the program does not have a capability."""
+        if not self.bounding & BITS[name]:
+            return (self.bounded,)
+        return (self.became, self.kept)
+
     def kernel_uid(self, uid: int) -> int | None:
         """The id outside of one inside; None for one that has none."""
         return _outside(self.uid_map, uid) if self.user_namespace else uid

@@ -7,6 +7,7 @@ from kokon.cli.message import show
 from kokon.config.options import TABLE, Option
 from kokon.errors import OptionError
 from kokon.kernel import capabilities
+from kokon.plan.why import ACTIONS
 
 ROOTS = ("@host", "@python")
 
@@ -68,6 +69,11 @@ _kokon() {
                 *) COMPREPLY=($(compgen -W "--format --help" -- "$word")) ;;
             esac
             return ;;
+        why)
+            case "$COMP_CWORD" in
+                2) COMPREPLY=($(compgen -W "%(questions)s --format --help" -- "$word")); return ;;
+                4) COMPREPLY=($(compgen -W "run" -- "$word")); return ;;
+            esac ;;
         run|explain) ;;
         *) return ;;
     esac
@@ -103,6 +109,7 @@ def bash() -> str:
             valued[path(option)] += spellings(option)
     return BASH % {
         "verbs": " ".join(VERBS),
+        "questions": " ".join(ACTIONS),
         "cases": "\n".join(cases),
         "file": "|".join(valued["file"]),
         "directory": "|".join(valued["directory"]),
@@ -132,6 +139,12 @@ _kokon() {
         run) shift 1 words; (( CURRENT-- )); _kokon_run ;;
         explain) _arguments '--format[format]:format:(text json shell)' '*:file:_files' ;;
         doctor) _arguments '--format[format]:format:(text json)' ;;
+        why)
+            case $CURRENT in
+                3) compadd %(questions)s ;;
+                5) compadd run ;;
+                *) _files ;;
+            esac ;;
         completion) compadd bash zsh fish ;;
         help) _describe verb verbs ;;
     esac
@@ -154,7 +167,12 @@ def zsh() -> str:
         star = "*" if option.kind == "list" else ""
         rows += [f"        '{star}{word}[{about}]{value}' \\" for word in spellings(option)]
     verbs = [f"        '{name}:{about}'" for name, about in VERBS.items()]
-    return ZSH % {"options": "\n".join(rows), "roots": " ".join(ROOTS), "verbs": "\n".join(verbs)}
+    return ZSH % {
+        "options": "\n".join(rows),
+        "questions": " ".join(ACTIONS),
+        "roots": " ".join(ROOTS),
+        "verbs": "\n".join(verbs),
+    }
 
 
 def _zsh_quoted(text: str) -> str:
@@ -186,6 +204,14 @@ def fish() -> str:
     rows.append(
         "complete -c kokon -n '__fish_seen_subcommand_from explain' -l format -x"
         " -a 'text json shell' -d format"
+    )
+    rows.append(
+        f"complete -c kokon -n '__fish_seen_subcommand_from why' -a '{' '.join(ACTIONS)} run'"
+        " -d question"
+    )
+    rows.append(
+        "complete -c kokon -n '__fish_seen_subcommand_from why' -l format -x -a 'text json'"
+        " -d format"
     )
     rows.append(
         "complete -c kokon -n '__fish_seen_subcommand_from doctor' -f -l format -x"

@@ -15,6 +15,8 @@ USAGE = {
     "": "kokon VERB …",
     "run": "kokon run [OPTIONS] ROOT [PROGRAM [ARGUMENTS…]]",
     "explain": "kokon explain [--format text|json|shell] run [OPTIONS] ROOT [PROGRAM [ARGUMENTS…]]",
+    "why": "kokon why [--format text|json] QUESTION SUBJECT run [OPTIONS] ROOT [PROGRAM"
+    " [ARGUMENTS…]]",
     "doctor": "kokon doctor [--format text|json]",
     "version": "kokon version",
     "completion": "kokon completion bash|zsh|fish",
@@ -30,6 +32,8 @@ ABOUT = {
     "explain": "Prints the steps that kokon would take for a run, each with the option that asked"
     " for it, and does not run the program: as text, as JSON, or as a shell script that does"
     " the same. The options are those of kokon run.",
+    "why": "Tells whether the program of a run may do something when it begins: allowed, denied (by"
+    " which steps of the plan that would be performed), or not decided by the plan. Nothing runs.",
     "doctor": "Tells what this machine can do for kokon, as the user who asks and where kokon runs:"
     " what is there, what is missing, what follows from that, and the lines for a shell that mend"
     " it. It tries things out, and leaves nothing.",
@@ -38,6 +42,13 @@ ABOUT = {
     "help": "Prints help.",
 }
 NOTES = {
+    "why": (
+        "Questions: read, write, create, execute, device PATH; listen PORT[/udp]; connect"
+        " ADDRESS[:PORT]; call [ARCH:]SYSCALL[(ARGUMENTS)], where _ stands for any argument;"
+        " capability NAME; see, signal PID (of this machine); limit NAME.",
+        "The exit status is 0 for allowed, 1 for denied, 2 for what the plan does not decide, 125"
+        " when kokon failed.",
+    ),
     "doctor": (
         "The exit status is 0 when everything is there that a run without options needs, 1 when"
         " something of it is missing, 125 for a mistake in the command line.",
@@ -74,6 +85,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "explain": (
         ("kokon explain run --memory 100M ./rootfs.tar.gz sh", "in words"),
         ("kokon explain --format shell run --userns host ./rootfs sh", "as a script that runs"),
+    ),
+    "why": (
+        ("kokon why write /data/x run -v ./data:/data:ro ./rootfs sh", "denied, by step 26"),
+        ("kokon why listen 80 run --user nobody ./rootfs httpd", "which step takes the right"),
+        ("kokon why call 'clone(0x10000000)' run @host sh", "by the very filter that is loaded"),
+        ("kokon why capability SYS_ADMIN run @host sh || echo no", "in a script"),
     ),
     "doctor": (
         ("kokon doctor", "in words"),

@@ -223,8 +223,8 @@ def describe(
         return RootFacts("directory", path=found.path, sources=sources, maps_ids=maps_ids)
     if _lies_in(paths.store(), found.path):
         raise RootError(
-            f"{options.root} holds kokon's own store ({paths.store()}), so its writes cannot lie over"
-            " it",
+            f"{options.root} holds kokon's own store ({paths.store()}), so its writes cannot lie"
+            " over it",
             where="ROOT",
             remedy="name a smaller directory, or @host for this machine's programs",
         )

@@ -219,7 +219,8 @@ def _prepare(
         else ()
     )
     notes = (
-        *told, *found.notes, *implied(options, kinds), *configuration.notes, *placed.notes, *plan.notes,
+        *told, *found.notes, *implied(options, kinds), *configuration.notes, *placed.notes,
+        *plan.notes,
     )  # fmt: skip
     return Prepared(plan, configuration, host, placed, maps, notes, undo)
 

@@ -112,7 +112,7 @@ def _start(address: str, unit: str, properties: list[tuple[str, Any]]) -> None:
     ended = MatchRule(
         type="signal", interface=manager.interface, member="JobRemoved", path=manager.object_path
     )
-    journal = f"look for {unit} in the journal (journalctl --user, or without as root)"
+    journal = f"look for {unit} in the journal (`journalctl --user`, or without as root)"
     try:
         with open_dbus_connection(address) as bus, bus.filter(ended, bufsize=64) as signals:
             Proxy(message_bus, bus).AddMatch(ended)

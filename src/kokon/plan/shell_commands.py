@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from struct import unpack
-
-from kokon.kernel import capabilities, constants
+from kokon.kernel import constants
 from kokon.plan import ops
-from kokon.plan.explain import device, flags, limit
+from kokon.plan import shell_process as process
+from kokon.plan.explain import device, flags
 from kokon.plan.shell_words import content, quote, write
 
 TYPE_CHECKING = False
@@ -247,7 +246,7 @@ def _write_proc(inside: Inside, op: ops.WriteProc) -> None:
         inside.say(f"unshare {inside.unshare[-1]} in step 1 does it")
     else:
         kind = "apparmor-profile" if op.content.startswith("exec ") else "selinux-label"
-        _right(inside, f"--{kind}={quote(op.content.removeprefix('exec '))}")
+        process.right(inside, f"--{kind}={quote(op.content.removeprefix('exec '))}")
 
 
 # --- the terminal -------------------------------------------------------------------------
@@ -262,99 +261,6 @@ def _terminal(inside: Inside, op: ops.Terminal) -> None:
 def _clone_descriptor(inside: Inside, op: ops.CloneDescriptor) -> None:
     inside.without.add(op.slot)
     inside.say("left out with the terminal")
-
-
-# --- the process: most of it is a part of the last command --------------------------------
-
-
-def _session(inside: Inside, op: ops.Session) -> None:
-    inside.start.insert(0, "setsid")
-    inside.say("the last command does it: setsid")
-
-
-def _dumpable(inside: Inside, op: ops.Dumpable) -> None:
-    if not op.value:
-        inside.lacks("another process of the same user may look into this one until it has begun")
-
-
-def _resource_limit(inside: Inside, op: ops.ResourceLimit) -> None:
-    inside.limits.append(f"--{op.name}={limit(op.soft)}:{limit(op.hard)}")
-    inside.say(f"the last command does it: prlimit {inside.limits[-1]}")
-
-
-def _umask(inside: Inside, op: ops.Umask) -> None:
-    inside.do(f"umask {op.mask:04o}")
-
-
-def _working_directory(inside: Inside, op: ops.WorkingDirectory) -> None:
-    inside.directory = op.path
-    if op.create and op.path != "/":
-        path = quote(op.path)
-        inside.do(f"[ -d {path} ] || $tool ./{inside.tool('mkdir')} -p {path}")
-    inside.say(f"the last command does it: env --chdir={op.path}")
-
-
-def _right(inside: Inside, words: str) -> None:
-    inside.rights.append(words)
-    inside.say(f"the last command does it: setpriv {words}")
-
-
-def _set(mask: int) -> str:
-    """A set of capabilities in setpriv's words."""
-    return ",".join(("-all", *(f"+{name.lower()}" for name in capabilities.names(mask))))
-
-
-def _groups(inside: Inside, op: ops.Groups) -> None:
-    groups = unpack(f"<{len(op.groups) // 4}I", op.groups)
-    _right(inside, f"--groups {','.join(map(str, groups))}" if groups else "--clear-groups")
-
-
-def _user(inside: Inside, op: ops.User) -> None:
-    if not inside.is_last(op):
-        inside.unshare.append("--setuid 0 --setgid 0")
-        inside.say("unshare --setuid 0 --setgid 0 in step 1 does it")
-        return
-    groups = "" if any("groups" in words for words in inside.rights) else " --keep-groups"
-    _right(inside, f"--reuid {op.uid} --regid {op.gid}{groups}")
-
-
-def _capabilities(inside: Inside, op: ops.Capabilities) -> None:
-    _right(inside, f"--inh-caps={_set(op.inheritable)}")
-    inside.say("execve(2) gives root what the bounding set leaves, and others nothing")
-
-
-def _parent_death(inside: Inside, op: ops.ParentDeath) -> None:
-    _right(inside, f"--pdeathsig {'KILL' if op.signal == 9 else op.signal}")
-
-
-def _close_descriptors(inside: Inside, op: ops.CloseDescriptors) -> None:
-    for descriptor in inside.joined:
-        inside.do(f"echo 0 >&{descriptor}")
-    inside.do("exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-")
-    inside.say("a shell cannot name those above 9")
-
-
-def _reap(inside: Inside, op: ops.Reap) -> None:
-    inside.reaper = True
-    inside.say("the last command does it: a shell that waits, but forwards no signals")
-
-
-def _execute(inside: Inside, op: ops.Execute) -> None:
-    tools = list(inside.start)
-    if inside.limits:
-        tools.append(f"prlimit {' '.join(inside.limits)}")
-    tools.append(" \\\n        ".join(("setpriv", *inside.rights)))
-    if inside.reaper:
-        # A shell whose directory has no path complains, unless it is told of one.
-        tools += ["env PWD=/proc/self/cwd", "sh -c '\"$@\"; exit $?' sh"]
-    tools.append(f"env -i --default-signal --chdir={quote(inside.directory)}")
-    for tool in tools:
-        inside.tool(tool.split()[0])
-    # bash would take a relative path after exec for one below the $PWD of before pivot_root.
-    words = [f"/proc/self/cwd/$tool ./{tools[0]}", *(f"$tool ./{tool}" for tool in tools[1:])]
-    words += [quote(variable) for variable in op.environment if variable]
-    words.append(" ".join(quote(word) for word in op.arguments if word is not None))
-    inside.do("exec " + " \\\n    ".join(words))
 
 
 _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
@@ -389,21 +295,25 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.CloneDescriptor: _clone_descriptor,
     ops.StandardStreams: _remark("left out with the terminal"),
     ops.Owner: _remark("left out with the terminal"),
-    ops.Session: _session,
+    ops.Session: process.session,
     ops.Signals: _remark("the last command does it: env --default-signal"),
-    ops.Dumpable: _dumpable,
-    ops.ResourceLimit: _resource_limit,
-    ops.Umask: _umask,
-    ops.WorkingDirectory: _working_directory,
-    ops.BoundingSet: lambda inside, op: _right(inside, f"--bounding-set={_set(op.mask)}"),
-    ops.Groups: _groups,
-    ops.User: _user,
-    ops.NoNewPrivileges: lambda inside, op: _right(inside, "--no-new-privs"),
-    ops.Capabilities: _capabilities,
-    ops.Ambient: lambda inside, op: _right(inside, f"--ambient-caps={_set(op.mask)}"),
-    ops.ParentDeath: _parent_death,
+    ops.Dumpable: process.dumpable,
+    ops.ResourceLimit: process.resource_limit,
+    ops.Umask: process.umask,
+    ops.WorkingDirectory: process.working_directory,
+    ops.BoundingSet: lambda inside, op: process.right(
+        inside, f"--bounding-set={process.capability_words(op.mask)}"
+    ),
+    ops.Groups: process.groups,
+    ops.User: process.user,
+    ops.NoNewPrivileges: lambda inside, op: process.right(inside, "--no-new-privs"),
+    ops.Capabilities: process.capabilities,
+    ops.Ambient: lambda inside, op: process.right(
+        inside, f"--ambient-caps={process.capability_words(op.mask)}"
+    ),
+    ops.ParentDeath: process.parent_death,
     ops.Seccomp: _missing("the program may make every system call that its rights allow"),
-    ops.CloseDescriptors: _close_descriptors,
-    ops.Reap: _reap,
-    ops.Execute: _execute,
+    ops.CloseDescriptors: process.close_descriptors,
+    ops.Reap: process.reap,
+    ops.Execute: process.execute,
 }

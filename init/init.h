@@ -16,7 +16,8 @@ struct plan {
 enum { PLAN_MAGIC = 0x4e4b4f4b, PLAN_VERSION = 1 };
 
 /* What init tells kokon: fixed size, numbers only. */
-enum { REPORT_PID = 1, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS };
+enum { REPORT_PID = 1, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS,
+       REPORT_NAMESPACES };
 enum { NO_OP = 0x7fffffff }; /* beyond every plan: it failed before its first op */
 struct report {
     uint32_t kind, op;
@@ -46,10 +47,26 @@ void report(uint32_t kind, int error, int detail, int64_t value);
 extern long child_pid;
 extern int go_pipe[2], stage1_pidfd, in_container;
 
+/* terminal.c */
+enum { MAX_SENT = 16 };
+long send_descriptors(uint32_t kind, const int *fds, uint64_t count);
+
 /* files.c */
 int open_parent(int root, const char *path, const char **last);
 int open_target(int root, const char *path, uint64_t flags, uint64_t resolve, int create);
 int proc_path(char *buffer, long pid, const char *file);
+
+/* The start of struct stat up to st_mode differs by architecture. */
+struct stat_head {
+#if defined(__x86_64__)
+    uint64_t device, inode, links;
+    uint32_t mode;
+#else
+    uint64_t device, inode;
+    uint32_t mode;
+#endif
+    char rest[256];
+};
 
 static inline int openat2(int base, const char *path, uint64_t flags, uint64_t resolve)
 {

@@ -126,18 +126,6 @@ int do_check_filesystem(const struct op_check_filesystem *op)
     return (uint64_t)status.type == op->magic ? 0 : -EINVAL;
 }
 
-/* The start of struct stat up to st_mode differs by architecture. */
-struct stat_head {
-#if defined(__x86_64__)
-    uint64_t device, inode, links;
-    uint32_t mode;
-#else
-    uint64_t device, inode;
-    uint32_t mode;
-#endif
-    char rest[256];
-};
-
 /* Opens a target for hiding: no link may lead there, and only "it is not there" is no error. */
 static int open_hidden(int root, const char *path)
 {

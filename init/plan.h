@@ -12,47 +12,51 @@ enum {
     OP_USER_NAMESPACE = 7,
     OP_JOIN_CGROUP = 8,
     OP_UNSHARE = 9,
-    OP_PROPAGATION = 10,
-    OP_FILESYSTEM = 11,
-    OP_CLONE_MOUNT = 12,
-    OP_MOUNT_ATTRIBUTES = 13,
-    OP_ATTACH_ANYWHERE = 14,
-    OP_ATTACH = 15,
-    OP_CHECK_FILESYSTEM = 16,
-    OP_MASK = 17,
-    OP_READ_ONLY = 18,
-    OP_PIVOT = 19,
-    OP_DIRECTORY = 20,
-    OP_LINK = 21,
-    OP_FILE = 22,
-    OP_NODE = 23,
-    OP_HOSTNAME = 24,
-    OP_DOMAINNAME = 25,
-    OP_LOOPBACK = 26,
-    OP_WRITE_PROC = 27,
-    OP_KEYRING = 28,
-    OP_TERMINAL = 29,
-    OP_CLONE_DESCRIPTOR = 30,
-    OP_STANDARD_STREAMS = 31,
-    OP_OWNER = 32,
-    OP_SESSION = 33,
-    OP_SIGNALS = 34,
-    OP_PARENT_DEATH = 35,
-    OP_DUMPABLE = 36,
-    OP_RESOURCE_LIMIT = 37,
-    OP_UMASK = 38,
-    OP_WORKING_DIRECTORY = 39,
-    OP_GROUPS = 40,
-    OP_BOUNDING_SET = 41,
-    OP_USER = 42,
-    OP_CAPABILITIES = 43,
-    OP_AMBIENT = 44,
-    OP_NO_NEW_PRIVILEGES = 45,
-    OP_SECCOMP = 46,
-    OP_CLOSE_DESCRIPTORS = 47,
-    OP_REAP = 48,
-    OP_EXECUTE = 49,
-    OP_COUNT = 49
+    OP_JOIN = 10,
+    OP_HAND_OVER = 11,
+    OP_TRANSFER = 12,
+    OP_PROPAGATION = 13,
+    OP_FILESYSTEM = 14,
+    OP_CLONE_MOUNT = 15,
+    OP_MOUNT_ATTRIBUTES = 16,
+    OP_ATTACH_ANYWHERE = 17,
+    OP_ATTACH = 18,
+    OP_CHECK_FILESYSTEM = 19,
+    OP_MASK = 20,
+    OP_READ_ONLY = 21,
+    OP_PIVOT = 22,
+    OP_DIRECTORY = 23,
+    OP_LINK = 24,
+    OP_FILE = 25,
+    OP_NODE = 26,
+    OP_HOSTNAME = 27,
+    OP_DOMAINNAME = 28,
+    OP_LOOPBACK = 29,
+    OP_WRITE_PROC = 30,
+    OP_KEYRING = 31,
+    OP_TERMINAL = 32,
+    OP_CLONE_DESCRIPTOR = 33,
+    OP_STANDARD_STREAMS = 34,
+    OP_OWNER = 35,
+    OP_SESSION = 36,
+    OP_SIGNALS = 37,
+    OP_PARENT_DEATH = 38,
+    OP_DUMPABLE = 39,
+    OP_RESOURCE_LIMIT = 40,
+    OP_UMASK = 41,
+    OP_WORKING_DIRECTORY = 42,
+    OP_GROUPS = 43,
+    OP_BOUNDING_SET = 44,
+    OP_USER = 45,
+    OP_CAPABILITIES = 46,
+    OP_AMBIENT = 47,
+    OP_NO_NEW_PRIVILEGES = 48,
+    OP_LANDLOCK = 49,
+    OP_SECCOMP = 50,
+    OP_CLOSE_DESCRIPTORS = 51,
+    OP_REAP = 52,
+    OP_EXECUTE = 53,
+    OP_COUNT = 53
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -66,6 +70,9 @@ struct op_write_child { struct op op; const char *file; const char *content; };
 struct op_user_namespace { struct op op; int64_t slot; };
 struct op_join_cgroup { struct op op; int64_t tasks; };
 struct op_unshare { struct op op; uint64_t namespaces; };
+struct op_join { struct op op; int64_t slot; uint64_t namespace; };
+struct op_hand_over { struct op op; int64_t proc; char **names; const unsigned char *slots; uint64_t slots_size; };
+struct op_transfer { struct op op; const char *path; uint64_t direction; uint64_t mode; };
 struct op_propagation { struct op op; uint64_t propagation; };
 struct op_filesystem { struct op op; int64_t slot; const char *type; char **options; uint64_t attributes; };
 struct op_clone_mount { struct op op; int64_t slot; int64_t base; const char *path; uint64_t recursive; };
@@ -102,9 +109,10 @@ struct op_user { struct op op; uint64_t uid; uint64_t gid; uint64_t keep; };
 struct op_capabilities { struct op op; uint64_t effective; uint64_t permitted; uint64_t inheritable; };
 struct op_ambient { struct op op; uint64_t mask; };
 struct op_no_new_privileges { struct op op; };
+struct op_landlock { struct op op; uint64_t files; uint64_t network; uint64_t scopes; char **paths; const unsigned char *accesses; uint64_t accesses_size; const unsigned char *ports; uint64_t ports_size; };
 struct op_seccomp { struct op op; const unsigned char *program; uint64_t program_size; uint64_t flags; };
 struct op_close_descriptors { struct op op; };
-struct op_reap { struct op op; };
+struct op_reap { struct op op; uint64_t all; };
 struct op_execute { struct op op; char **paths; char **arguments; char **environment; };
 
 /* Field kinds by op: s slot, n number, t text, d data, l list. */
@@ -119,6 +127,9 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "s",
     "s",
     "n",
+    "sn",
+    "sld",
+    "tnn",
     "n",
     "stln",
     "sstn",
@@ -155,9 +166,10 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "nnn",
     "n",
     "",
+    "nnnldd",
     "dn",
     "",
-    "",
+    "n",
     "lll",
 };
 
@@ -171,6 +183,9 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_USER_NAMESPACE: return do_user_namespace((const void *)(op)); \
     case OP_JOIN_CGROUP: return do_join_cgroup((const void *)(op)); \
     case OP_UNSHARE: return do_unshare((const void *)(op)); \
+    case OP_JOIN: return do_join((const void *)(op)); \
+    case OP_HAND_OVER: return do_hand_over((const void *)(op)); \
+    case OP_TRANSFER: return do_transfer((const void *)(op)); \
     case OP_PROPAGATION: return do_propagation((const void *)(op)); \
     case OP_FILESYSTEM: return do_filesystem((const void *)(op)); \
     case OP_CLONE_MOUNT: return do_clone_mount((const void *)(op)); \
@@ -207,6 +222,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_CAPABILITIES: return do_capabilities((const void *)(op)); \
     case OP_AMBIENT: return do_ambient((const void *)(op)); \
     case OP_NO_NEW_PRIVILEGES: return do_no_new_privileges((const void *)(op)); \
+    case OP_LANDLOCK: return do_landlock((const void *)(op)); \
     case OP_SECCOMP: return do_seccomp((const void *)(op)); \
     case OP_CLOSE_DESCRIPTORS: return do_close_descriptors((const void *)(op)); \
     case OP_REAP: return do_reap((const void *)(op)); \
@@ -221,6 +237,9 @@ int do_write_child(const struct op_write_child *);
 int do_user_namespace(const struct op_user_namespace *);
 int do_join_cgroup(const struct op_join_cgroup *);
 int do_unshare(const struct op_unshare *);
+int do_join(const struct op_join *);
+int do_hand_over(const struct op_hand_over *);
+int do_transfer(const struct op_transfer *);
 int do_propagation(const struct op_propagation *);
 int do_filesystem(const struct op_filesystem *);
 int do_clone_mount(const struct op_clone_mount *);
@@ -257,6 +276,7 @@ int do_user(const struct op_user *);
 int do_capabilities(const struct op_capabilities *);
 int do_ambient(const struct op_ambient *);
 int do_no_new_privileges(const struct op_no_new_privileges *);
+int do_landlock(const struct op_landlock *);
 int do_seccomp(const struct op_seccomp *);
 int do_close_descriptors(const struct op_close_descriptors *);
 int do_reap(const struct op_reap *);

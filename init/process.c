@@ -2,8 +2,9 @@
 #include "init.h"
 
 enum {
-    PR_PDEATHSIG = 1, PR_DUMPABLE = 4, PR_KEEPCAPS = 8, PR_CAPBSET_DROP_ = 24,
-    PR_NNP = 38, PR_AMBIENT = 47, AMBIENT_RAISE = 2, AMBIENT_CLEAR = 4, LAST_CAPABILITY = 63,
+    PR_PDEATHSIG = 1, PR_DUMPABLE = 4, PR_KEEPCAPS = 8, PR_CAPBSET_READ_ = 23,
+    PR_CAPBSET_DROP_ = 24, PR_SUBREAPER = 36, PR_NNP = 38, PR_AMBIENT = 47, AMBIENT_RAISE = 2,
+    AMBIENT_CLEAR = 4, LAST_CAPABILITY = 63,
 };
 
 #define prctl(option, value) syscall5(__NR_prctl, option, value, 0, 0, 0)
@@ -143,11 +144,13 @@ int do_bounding_set(const struct op_bounding_set *op)
     for (int number = 0; number <= LAST_CAPABILITY; number++) {
         if (op->mask >> number & 1)
             continue;
-        long result = prctl(PR_CAPBSET_DROP_, number);
-        if (result == -EINVAL)
+        long held = prctl(PR_CAPBSET_READ_, number);
+        if (held == -EINVAL)
             break; /* past the kernel's last capability */
-        if (result < 0)
-            return (int)result;
+        if (held < 0)
+            return (int)held;
+        if (held) /* what is not there needs no right to drop it */
+            TRY(0, prctl(PR_CAPBSET_DROP_, number));
     }
     return 0;
 }
@@ -202,6 +205,51 @@ int do_seccomp(const struct op_seccomp *op)
     return 0;
 }
 
+/* landlock_add_rule(2): what a rule is about. */
+struct path_rule {
+    uint64_t access;
+    int32_t parent;
+} __attribute__((packed));
+struct port_rule {
+    uint64_t access, port;
+};
+enum { PATH_RULE = 1, PORT_RULE = 2 };
+
+static int allow_path(int rules, const char *path, uint64_t access)
+{
+    const uint64_t optional = 1ULL << 63;
+    int fd = (int)syscall4(__NR_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+    step = 1;
+    if (fd < 0)
+        return access & optional ? 0 : fd;
+    struct path_rule rule = {access & ~optional, fd};
+    step = 2;
+    long result = syscall4(__NR_landlock_add_rule, rules, PATH_RULE, &rule, 0);
+    close_fd(fd);
+    return (int)result;
+}
+
+int do_landlock(const struct op_landlock *op)
+{
+    /* Longer than an old kernel's: it takes that as long as what it does not know is 0. */
+    uint64_t handled[3] = {op->files, op->network, op->scopes};
+    const uint64_t *accesses = (const void *)op->accesses;
+    const struct port_rule *ports = (const void *)op->ports;
+    int rules, result;
+    TRY(0, rules = (int)syscall3(__NR_landlock_create_ruleset, handled, sizeof handled, 0));
+    for (uint64_t i = 0; op->paths[i]; i++) {
+        if (i >= op->accesses_size / 8)
+            return -EINVAL;
+        if ((result = allow_path(rules, op->paths[i], accesses[i])) < 0)
+            return result;
+    }
+    for (uint64_t i = 0; i < op->ports_size / sizeof *ports; i++)
+        TRY(2, syscall4(__NR_landlock_add_rule, rules, PORT_RULE, &ports[i], 0));
+    TRY(3, syscall2(__NR_landlock_restrict_self, rules, 0));
+    close_fd(rules);
+    return 0;
+}
+
 int do_close_descriptors(const struct op_close_descriptors *op)
 {
     (void)op;
@@ -209,8 +257,22 @@ int do_close_descriptors(const struct op_close_descriptors *op)
     return 0;
 }
 
+/* The signal by which kokon, or its death, ends all: one that a program does not get to send. */
+enum { END_ALL = 64 };
+
+/* Ends every process that a signal of ours reaches, which is our Landlock domain and no more. One
+ * pass is enough: who is being forked is there already, or has a parent that cannot finish it. */
+static void end_all(void)
+{
+    long result;
+    syscall2(__NR_kill, -1, 9);
+    do
+        result = syscall4(__NR_wait4, -1, 0, 0, 0);
+    while (result > 0 || result == -EINTR);
+}
+
 /* Process 1: reaps whatever ends, forwards signals to the program, ends with it. */
-static __attribute__((noreturn)) void reap(long program, const uint64_t *all)
+static __attribute__((noreturn)) void reap(long program, const uint64_t *all, int ends_all)
 {
     /* The program has its own: what is held open here would only keep pipes from ending, and be
      * there for a tracer to take (row E1). */
@@ -221,20 +283,25 @@ static __attribute__((noreturn)) void reap(long program, const uint64_t *all)
         long ended = syscall4(__NR_wait4, -1, &status, 1 /* WNOHANG */, 0);
         if (ended == program) {
             report(REPORT_STATUS, 0, 0, status);
+            if (ends_all)
+                end_all();
             exit_group(status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
         }
         if (ended > 0)
             continue;
         long signal = syscall4(__NR_rt_sigtimedwait, all, 0, 0, 8);
-        if (signal > 0 && signal != 17 /* SIGCHLD */)
+        if (signal == END_ALL && ends_all)
+            syscall2(__NR_kill, -1, 9);
+        else if (signal > 0 && signal != 17 /* SIGCHLD */)
             syscall2(__NR_kill, program, signal);
     }
 }
 
 int do_reap(const struct op_reap *op)
 {
-    (void)op;
     uint64_t all = ~0ULL, before;
+    if (op->all) /* what the program leaves behind comes to us */
+        TRY(3, prctl(PR_SUBREAPER, 1));
     TRY(0, syscall4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &before, 8));
     step = 1;
     /* CLONE_VFORK: we go on when the program runs, and may say so. */
@@ -248,7 +315,7 @@ int do_reap(const struct op_reap *op)
         return 0;
     }
     report(REPORT_STARTED, 0, 0, program);
-    reap(program, &all);
+    reap(program, &all, op->all != 0);
 }
 
 /* The step says which path was tried last (times two), and whether a file was there (plus one):

@@ -11,14 +11,17 @@ struct message {
     int flags;
 };
 
-/* The report REPORT_TERMINAL with one descriptor beside it (SCM_RIGHTS, unix(7)). */
-static long send_descriptor(int fd)
+/* A report with descriptors beside it (SCM_RIGHTS, unix(7)). */
+long send_descriptors(uint32_t kind, const int *fds, uint64_t count)
 {
-    struct report record = {REPORT_TERMINAL, 0, 0, 0, 0};
+    struct report record = {kind, 0, 0, 0, (int64_t)count};
     struct { void *base; uint64_t length; } part = {&record, sizeof record};
-    struct { uint64_t length; int level, type, fd, padding; } control = {
-        20, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, fd, 0};
-    struct message message = {0, 0, &part, 1, &control, sizeof control, 0};
+    struct { uint64_t length; int level, type, fds[MAX_SENT]; } control = {
+        16 + count * sizeof *fds, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, {0}};
+    if (count > MAX_SENT)
+        return -EINVAL;
+    memcpy(control.fds, fds, count * sizeof *fds);
+    struct message message = {0, 0, &part, 1, &control, control.length, 0};
     return syscall3(__NR_sendmsg, REPORT_FD, &message, 0);
 }
 
@@ -36,7 +39,7 @@ int do_terminal(const struct op_terminal *op)
     slot_set(op->slot, peer);
     if (op->rows)
         TRY(3, syscall3(__NR_ioctl, master, 0x5414 /* TIOCSWINSZ */, size));
-    TRY(4, send_descriptor(master));
+    TRY(4, send_descriptors(REPORT_TERMINAL, &master, 1));
     close_fd(master);
     return 0;
 }

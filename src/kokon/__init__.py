@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kokon.api.ends import CalledProcessError, OutputExceeded, TimeoutExpired
     from kokon.api.pipes import DEVNULL, PIPE, STDOUT
     from kokon.api.process import Popen
+    from kokon.api.sandbox import Sandbox
     from kokon.errors import (
         ArchiveError,
         CommandError,
@@ -48,6 +49,7 @@ _HOMES = {
     "api.ends": ("CalledProcessError", "OutputExceeded", "TimeoutExpired"),
     "api.pipes": ("DEVNULL", "PIPE", "STDOUT"),
     "api.process": ("Popen",),
+    "api.sandbox": ("Sandbox",),
     "errors": (
         "ArchiveError", "CommandError", "HostError", "KokonError", "OptionError", "OutcomeUnknown",
         "RequestError", "RetryError", "RootError", "SpecError", "StepError", "UserError",
@@ -72,6 +74,7 @@ __all__ = [
     "RequestError",
     "RetryError",
     "RootError",
+    "Sandbox",
     "SpecError",
     "StepError",
     "TimeoutExpired",

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 
 from kokon.compile.assembly import Assembly, AssemblyBind
+from kokon.compile.box import compile_program
 from kokon.compile.container import compile_container
 from kokon.compile.inputs import Launch, RootFacts, Source
 from kokon.config.container import Surroundings, configure, namespaces
 from kokon.config.options import Options
 from kokon.kernel.facts import HostFacts
 from kokon.plan import check, explain, wire
-from kokon.spec.runtime import IdMapping, Seccomp
+from kokon.plan.plan import Plan
+from kokon.spec.runtime import IdMapping, Seccomp, Spec
 
 HERE = Path(__file__).parent
 HOSTS = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("hosts/*.json"))}
@@ -60,7 +62,12 @@ class Case:
         self.host = host
         self.root = root
         self.values = dict(values)
+        self.compile = launch.pop("compile", compile_container)
         self.launch = launch
+
+
+def in_box(spec: Spec, host: HostFacts, root: RootFacts, launch: Launch) -> Plan:
+    return compile_program(spec, host, launch)
 
 
 FULL = {
@@ -89,6 +96,12 @@ CASES = {
     "user-host-root": Case("user-single", "assembly", {"volumes": ("/srv/data:/data:ro",)}),
     "user-network-host": Case("user-subids", "overlay", {"network": "host", "pid": "host"},
                               map_by_parent=True),
+    "box": Case("root-v2", "overlay", LIMITS, cgroup_directory=True, box=True),
+    "user-box": Case("user-single", "assembly", {"time": "boottime=60"}, box=True),
+    "program-in-a-box": Case("root-hybrid", "overlay", {"init": True}, tasks=("memory", "pids"),
+                             compile=in_box),
+    "user-program-in-a-box": Case("user-single", "assembly", {"tty": True}, compile=in_box),
+    "file-of-a-box": Case("root-v2", "overlay", {}, compile=in_box, transfer=True),
     "user-apparmor": Case("user-apparmor", "overlay", {}),
     "apparmor-profile": Case("root-apparmor", "overlay", {
         "security_opt": ("apparmor=kokon-default", "no-new-privileges=false")}),
@@ -134,7 +147,7 @@ def lines(case: Case) -> list[str]:
         files={"/etc/hosts": b"127.0.0.1\tlocalhost\n"},
         **case.launch,
     )
-    plan = compile_container(configuration.spec, host, root_facts(case.root), launch)
+    plan = case.compile(configuration.spec, host, root_facts(case.root), launch)
     check.check(plan)
     assert wire.decode(wire.encode(plan))[1] == len(plan.inherited)
     result = [f"{name} is inherited" for name in plan.inherited]

@@ -6,7 +6,7 @@ import os
 
 from kokon.cgroup import tables
 from kokon.cgroup.group import Group
-from kokon.cgroup.usage import Hit, Usage, hits, usage
+from kokon.cgroup.usage import UNIFIED, Hit, Usage, hits, usage
 from kokon.errors import HostError, KokonError, SpecError
 
 TYPE_CHECKING = False
@@ -22,9 +22,6 @@ PREFIX = "kokon-"
 
 CONTAINER = "container"
 """The name of the container's group below a scope of systemd."""
-
-UNIFIED = "unified"
-"""The key of the version 2 group in ``paths``; on version 1 the key is the controller."""
 
 
 class Placement:
@@ -65,7 +62,7 @@ class Manager:
     each.  Every other method works on what was made, or on what :meth:`reopen` was told.
     """
 
-    __slots__ = ("groups", "layout", "name", "note", "parent", "systemd", "uid")
+    __slots__ = ("above", "groups", "layout", "name", "note", "parent", "systemd", "uid")
 
     def __init__(
         self,
@@ -83,6 +80,7 @@ class Manager:
         self.uid = uid
         self.note = note
         self.groups: dict[str, Group] = {}
+        self.above: Mapping[str, Group] | None = None
 
     @classmethod
     def for_host(
@@ -120,6 +118,12 @@ class Manager:
         manager = cls(layout, "", None, False, os.geteuid())
         for key, path in paths.items():
             manager.groups[key] = GroupV2(path) if key == UNIFIED else GroupV1(path)
+        return manager
+
+    def below(self, name: str) -> Manager:
+        """A manager for groups below these, one in each hierarchy; theirs limit it too."""
+        manager = Manager(self.layout, name, None, False, self.uid, self.note)
+        manager.above = dict(self.groups)
         return manager
 
     def needs_pid(self, resources: Resources) -> bool:
@@ -162,8 +166,11 @@ class Manager:
         writes = tables.writes(resources, self.layout, asked)
         wished = tables.accounting(account, self.layout)
         try:
-            self._make_v1(writes, wished)
-            self._make_v2(writes, wished, pid)
+            if self.above is not None:
+                self._make_below(self.above)
+            else:
+                self._make_v1(writes, wished)
+                self._make_v2(writes, wished, pid)
             self._apply(writes)
             return self._placement(writes)
         except BaseException:
@@ -201,7 +208,7 @@ class Manager:
 
         :param used: what :meth:`usage` has just told, to save reading it again.
         """
-        return hits(self.groups, self.groups.get(UNIFIED), used or self.usage())
+        return hits(self.groups, used or self.usage(), self.above)
 
     def processes(self) -> list[int]:
         """The processes of the container, as our /proc names them; 0 is one that it cannot."""
@@ -245,6 +252,22 @@ class Manager:
                 failed = failed or error
         if failed is not None:
             raise failed
+
+    def _make_below(self, above: Mapping[str, Group]) -> None:
+        from kokon.cgroup import v1, v2
+
+        made: dict[str, Group] = {}
+        for key, group in above.items():
+            base = group.path
+            if base not in made:
+                if key == UNIFIED:
+                    given = tuple((group.read("cgroup.controllers") or "").split())
+                    made[base] = v2.place_in(base, (), self.name, given, note=self.note)
+                else:
+                    tree = self.layout.of(key)
+                    cpuset = tree is not None and "cpuset" in tree.controllers
+                    made[base] = v1.place_in(base, (), self.name, "", cpuset, self.note)
+            self.groups[key] = made[base]
 
     def _make_v1(self, writes: Sequence[Write], wished: Sequence[str]) -> None:
         """One group in each version 1 hierarchy that is asked for."""

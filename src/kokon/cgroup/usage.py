@@ -8,6 +8,9 @@ if TYPE_CHECKING:
 
     from kokon.cgroup.group import Group
 
+UNIFIED = "unified"
+"""The key of the version 2 group; others are controllers of version 1."""
+
 NEAR = 2 << 20
 """Bytes below its limit at which a v1 group that lost a process has met it: a charge of a huge
 page fails as a whole and leaves the peak that much lower."""
@@ -114,23 +117,41 @@ def usage(groups: Mapping[str, Group], unified: Group | None) -> Usage:
     return used
 
 
-def hits(groups: Mapping[str, Group], unified: Group | None, used: Usage) -> tuple[Hit, ...]:
-    """The limits that were met by a usage of these groups, worst first."""
+def hits(
+    groups: Mapping[str, Group], used: Usage, above: Mapping[str, Group] | None = None
+) -> tuple[Hit, ...]:
+    """The limits that were met by a usage of these groups, worst first.
+
+    :param above: the groups of a box around them; its limits are the program's too.
+    """
     found = []
+    circles = [groups, *([above] if above else [])]
     if used.oom_kills:
-        if "memory" in groups:
-            amount = groups["memory"].number("memory.limit_in_bytes")
-            # v1 counts the victim, not whose limit it was; the peak tells.
-            own = amount is not None and (used.peak_memory or 0) + NEAR >= amount
-        else:
-            amount = unified.number("memory.max") if unified is not None else None
-            own = bool(used.oom_events)
-        found.append(Hit("memory", used.oom_kills, amount if own else None, own))
+        met = next((limit for circle in circles if (limit := _memory_met(circle))), None)
+        found.append(Hit("memory", used.oom_kills, met, met is not None))
     if used.pids_refused:
-        group = groups.get("pids", unified)
-        amount = group.number("pids.max") if group is not None else None
-        found.append(Hit("pids", used.pids_refused, amount, True))
+        met = next((limit for circle in circles if (limit := _pids_limit(circle))), None)
+        found.append(Hit("pids", used.pids_refused, met, met is not None))
     return tuple(found)
+
+
+def _pids_limit(groups: Mapping[str, Group]) -> int | None:
+    group = groups.get("pids", groups.get(UNIFIED))
+    return group.number("pids.max") if group is not None else None
+
+
+def _memory_met(groups: Mapping[str, Group]) -> int | None:
+    """The memory limit of groups, if it left no way out."""
+    if "memory" in groups:
+        # v1 counts the victim, not whose limit it was; the peak tells.
+        memory = groups["memory"]
+        amount = memory.number("memory.limit_in_bytes")
+        peak = memory.number("memory.max_usage_in_bytes") or 0
+        return amount if amount is not None and peak + NEAR >= amount else None
+    unified = groups.get(UNIFIED)
+    if unified is None or not unified.keyed("memory.events").get("oom"):
+        return None
+    return unified.number("memory.max")
 
 
 def _pids(used: Usage, group: Group) -> None:

@@ -114,31 +114,34 @@ def place(
             where=why,
             remedy="mount the hierarchy of this cgroup namespace",
         )
+    return place_in(base, parent or (), name, why, "cpuset" in hierarchy.controllers, note)
+
+
+def place_in(
+    base: str,
+    above: tuple[str, ...],
+    name: str,
+    why: str,
+    cpuset: bool,
+    note: Callable[[str], None] | None = None,
+) -> GroupV1:
+    """Make ``name`` below ``base`` and ``above``, which may be there already.
+
+    :param cpuset: the hierarchy has that controller.
+    :raises HostError: refused; nothing is left.
+    """
     group = GroupV1(base)
     try:
-        cpuset = "cpuset" in hierarchy.controllers
-        _descend(group, (*(parent or ()), name), why, cpuset, note)
+        for at, part in enumerate((*above, name)):
+            parent, group.path = group.path, f"{group.path}/{part}"
+            if make(group.path, why, may_exist=at < len(above), permission=PERMISSION, note=note):
+                group.made.append(group.path)
+                if cpuset:
+                    _inherit(parent, group.path)
     except BaseException:
         group.undo()
         raise
     return group
-
-
-def _descend(
-    group: Group,
-    parts: tuple[str, ...],
-    why: str,
-    cpuset: bool,
-    note: Callable[[str], None] | None,
-) -> None:
-    """Make the last of the parts below the group; the others may be there already."""
-    for at, part in enumerate(parts, 1):
-        parent, group.path = group.path, f"{group.path}/{part}"
-        shared = at < len(parts)
-        if make(group.path, why, may_exist=shared, permission=PERMISSION, note=note):
-            group.made.append(group.path)
-            if cpuset:
-                _inherit(parent, group.path)
 
 
 def _inherit(above: str, path: str) -> None:

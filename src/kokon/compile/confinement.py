@@ -53,6 +53,10 @@ def drop(plan: Builder) -> None:
     if plan.launch.parent_death:
         # A change of ids clears it (prctl(2)), so it comes after them.
         plan.add(ParentDeath(9, why="the caller"))
+    if plan.launch.landlock:
+        from kokon.compile.landlock import wall
+
+        wall(plan)
     if filter_:
         plan.add(Seccomp(filter_.program, filter_.flags, why="/linux/seccomp"))
 

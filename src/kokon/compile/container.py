@@ -33,6 +33,10 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
     :raises kokon.errors.SpecError: the spec asks for what cannot be meant, with its JSON pointer.
     :raises kokon.errors.HostError: it asks for what this machine does not have.
     """
+    if launch.reach:
+        from kokon.compile.lowest import compile_lowest
+
+        return compile_lowest(spec, host, root, launch, launch.reach)
     plan = Builder(spec, host, root, launch)
     namespaces.take_cgroups(plan)  # descriptors of cgroups, handed over by the runtime
     namespaces.clone(plan)  # stage 2 in its new namespaces, its ids mapped
@@ -48,7 +52,12 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
     terminal.make(plan)  # a pty of the container's devpts
     masks.cover(plan)  # what of /proc and /sys is hidden or read-only
     roots.seal(plan)  # read-only where asked, pivot_root, the old root gone
+    if launch.box:
+        from kokon.compile import box
+
+        box.hand_over(plan)  # the namespaces, to be entered by programs; nothing runs yet
+        return plan.plan()
     process.place(plan)  # umask, working directory, limits
-    confinement.drop(plan)  # groups, ids, capabilities, no new privileges, the filter
+    confinement.drop(plan)  # groups, ids, capabilities, no new privileges, Landlock, the filter
     process.execute(plan)  # descriptors closed, the program runs
     return plan.plan()

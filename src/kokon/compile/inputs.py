@@ -73,6 +73,26 @@ class RootFacts:
         )  # fmt: skip
 
 
+class Reach:
+    """What a program on the lowest rung reaches of this machine.
+
+    :param paths: files and directories, with ``accesses``: the rights of each as init reads them
+        (:class:`kokon.security.landlock.Rules`).
+    :param network: it has the host's network.
+    """
+
+    __slots__ = ("accesses", "network", "paths")
+
+    def __init__(self, paths: tuple[str, ...], accesses: bytes, network: bool) -> None:
+        self.paths = paths
+        self.accesses = accesses
+        self.network = network
+
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal values."""
+        return self.paths, self.accesses, self.network
+
+
 class Launch:
     """How the runtime starts the program; none of it is part of an OCI configuration.
 
@@ -86,11 +106,17 @@ class Launch:
     :param files: small files that are mounted into the container: path to content.
     :param resource_limits: what stands in for a control group's limits, as (name, value).
     :param terminal_size: rows and columns of a new terminal.
+    :param box: the namespaces are handed over to kokon; no program runs in them yet.
+    :param transfer: in a box, a file is moved in place of a program.
+    :param landlock: Landlock is a second wall above the namespaces.
+    :param reach: there are no namespaces at all, and this is what the program reaches.
+    :param without: what this machine has refused (:mod:`kokon.compile.lacks`), by name.
     """
 
     __slots__ = (
-        "cgroup_directory", "files", "late_cgroup", "map_by_parent", "parent_death", "reaper",
-        "resource_limits", "tasks", "terminal_size",
+        "box", "cgroup_directory", "files", "landlock", "late_cgroup", "map_by_parent",
+        "parent_death", "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer",
+        "without",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +131,11 @@ class Launch:
         files: Mapping[str, bytes] | None = None,
         resource_limits: tuple[tuple[str, int], ...] = (),
         terminal_size: tuple[int, int] = (0, 0),
+        box: bool = False,
+        transfer: bool = False,
+        landlock: bool = False,
+        reach: Reach | None = None,
+        without: tuple[str, ...] = (),
     ) -> None:
         self.reaper = reaper
         self.parent_death = parent_death
@@ -115,11 +146,17 @@ class Launch:
         self.files = dict(files or {})
         self.resource_limits = resource_limits
         self.terminal_size = terminal_size
+        self.box = box
+        self.transfer = transfer
+        self.landlock = landlock
+        self.reach = reach
+        self.without = without
 
     def key(self) -> tuple[object, ...]:
         """Equal for equal values."""
         return (
             self.reaper, self.parent_death, self.tasks, self.cgroup_directory, self.late_cgroup,
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
-            self.terminal_size,
+            self.terminal_size, self.box, self.transfer, self.landlock,
+            self.reach and self.reach.key(), self.without,
         )  # fmt: skip

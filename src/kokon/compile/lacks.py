@@ -39,10 +39,17 @@ REFUSALS = frozenset(
 NAMESPACES = "namespaces"
 """The lack of what every container is made of: only the lowest rung is left."""
 
-FOUNDATIONS = (
-    ops.Clone, ops.IdMap, ops.Propagation, ops.Filesystem, ops.CloneMount, ops.MountAttributes,
-    ops.AttachAnywhere, ops.Attach, ops.Mask, ops.ReadOnly, ops.Pivot,
-)  # fmt: skip
+DENIED = frozenset((EACCES, ENOSYS, EPERM))
+FOUNDATIONS = {
+    ops.Clone: DENIED | {EINVAL, ENOSPC, EUSERS},
+    ops.IdMap: DENIED,
+    ops.Propagation: DENIED | {EINVAL},
+    ops.Filesystem: DENIED,
+    ops.CloneMount: frozenset((ENOSYS, EPERM)),  # EACCES: a volume that we may not reach ourselves
+    ops.AttachAnywhere: DENIED,
+    ops.Pivot: DENIED | {EINVAL},
+}
+"""Steps that every container needs, and the errors by which a machine refuses them."""
 
 
 class Lack:
@@ -79,7 +86,7 @@ def lack_of(op: Op, errno: int, plan: Plan) -> Lack | None:
 
 def is_foundation(op: Op, errno: int) -> bool:
     """Whether such a refusal means that no container of namespaces can be made here."""
-    return errno in REFUSALS and isinstance(op, FOUNDATIONS)
+    return errno in FOUNDATIONS.get(type(op), ())
 
 
 def without(plan: Plan, names: tuple[str, ...], architecture: str) -> Plan:
@@ -91,9 +98,12 @@ def without(plan: Plan, names: tuple[str, ...], architecture: str) -> Plan:
     return plan
 
 
-def note(name: str) -> str:
-    """What is said of a lack."""
-    return next(row.note for row in LACKS if row.name == name)
+def notes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What is said of lacks; the second one of /proc says what the first one would."""
+    said = [row.name for row in LACKS if row.name in names]
+    if PROC in said and WHOLE_PROC in said:
+        said.remove(WHOLE_PROC)
+    return tuple(row.note for row in LACKS if row.name in said)
 
 
 def _is_mount(kind: str, at: str, *options: str) -> Callable[[Any, Plan], bool]:
@@ -162,9 +172,11 @@ def _has(kind: type[Op], plan: Plan) -> bool:
     return any(isinstance(op, kind) for op in plan.ops)
 
 
+WHOLE_PROC, PROC = "all of /proc", "/proc"
+
 LACKS = (
     Lack(
-        "all of /proc",
+        WHOLE_PROC,
         lambda op, plan: (
             _is_mount("proc", "/proc")(op, plan)
             and not _is_mount("proc", "/proc", "subset")(op, plan)
@@ -173,7 +185,7 @@ LACKS = (
         "/proc shows processes and nothing else of the kernel",
     ),
     Lack(
-        "/proc",
+        PROC,
         _is_mount("proc", "/proc", "subset"),
         _empty,
         "/proc is an empty directory: where parts of it are covered the kernel makes no new one",
@@ -191,6 +203,8 @@ LACKS = (
     ),
     Lack("loopback", lambda op, plan: isinstance(op, ops.Loopback), _dropped,
          "the loopback device is down"),
+    Lack("host name", lambda op, plan: isinstance(op, (ops.Hostname, ops.Domainname)), _dropped,
+         "the host name is the machine's"),
     Lack("keyring", lambda op, plan: isinstance(op, ops.Keyring), _without_keys,
          "there is no session keyring: a filter refuses all calls about keys"),
     Lack(

@@ -6,11 +6,13 @@ from kokon.errors import SpecError
 from kokon.kernel.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
+    CLONE_NEWPID,
     CLONE_NEWTIME,
     MS_SLAVE,
     RESOURCE_LIMITS,
 )
 from kokon.plan.ops import (
+    CloneMount,
     CloseDescriptors,
     Dumpable,
     Execute,
@@ -86,13 +88,17 @@ def _own_proc(plan: Builder) -> None:
     """A detached procfs, made before any mount of the container, for every write to /proc."""
     process, linux = plan.spec.process, plan.spec.linux
     needed = process.apparmor_profile or process.selinux_label or linux.sysctl or linux.time_offsets
-    if needed:
+    if needed or plan.launch.box:
         plan.proc_slot = plan.slot()
-        # Only sysctls need more than /proc/PID.
-        subset = () if linux.sysctl else ("subset", "pid")
-        plan.add(Filesystem(
-            plan.proc_slot, "proc", subset, 0, "kokon's own writes", why="/process",
-        ))  # fmt: skip
+        if plan.user_namespace and not plan.new_namespaces & CLONE_NEWPID:
+            # It may not be mounted anew for processes that our user namespace does not own.
+            plan.add(CloneMount(plan.proc_slot, -1, "/proc", 1, why="/process"))
+        else:
+            # Only sysctls need more than /proc/PID.
+            subset = () if linux.sysctl else ("subset", "pid")
+            plan.add(Filesystem(
+                plan.proc_slot, "proc", subset, 0, "kokon's own writes", why="/process",
+            ))  # fmt: skip
     for clock, (seconds, nanoseconds) in linux.time_offsets.items():
         plan.add(WriteProc(
             plan.proc_slot, 1, "timens_offsets", f"{clock} {seconds} {nanoseconds}",

@@ -96,7 +96,7 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
         if resources is None:
             placed.notes = (SURVIVORS,)
             return placed
-        if options.limits != "best-effort":
+        if options.limits != "best-effort" and options.level in (None, "full"):
             raise
         _by_rlimits(placed, resources, error)
         return placed
@@ -111,12 +111,47 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
     return placed
 
 
+def place_below(
+    above: Placed, options: Options, configuration: Configuration, undo: Undo
+) -> Placed:
+    """Groups for one program below those of its box; none where that has none.
+
+    :raises HostError: a limit that the box has no controller for.
+    """
+    placed = Placed()
+    asked = {name: getattr(options, name) for name in ("memory", "cpus", "pids")}
+    manager = above.manager
+    if manager is None:
+        limited = next((name for name, value in asked.items() if value is not None), None)
+        if limited:
+            raise HostError(
+                "the box has no control groups, because it has no limits",
+                where=options.words(limited),
+                remedy="give the box a limit too, of memory or processes",
+            )
+        return placed
+    from kokon.spec.resources import Resources
+
+    below = manager.below(f"kokon-{owner.current().name()}")
+    placement = below.create(
+        configuration.spec.linux.resources or Resources(), asked=configuration.asked
+    )
+    undo.push(below.remove)
+    undo.push(placement.close)
+    placed.manager = below
+    placed.notes = placement.notes
+    _hand_over(placed, placement)
+    return placed
+
+
 def _hand_over(placed: Placed, placement: Placement) -> None:
     """The descriptors of the groups, in the order of the plan's inherited slots."""
     if placement.directory_fd is not None:
         placed.directory = True
         placed.descriptors.append(placement.directory_fd)
     placed.descriptors += placement.tasks_fds
+    from kokon.cgroup.usage import UNIFIED
+
     # Controllers that are mounted together share a group, and so a descriptor.
     seen: dict[str, str] = {}
     for key, path in placement.paths.items():
@@ -148,10 +183,6 @@ def _by_rlimits(placed: Placed, resources: Resources, error: HostError) -> None:
             )
     placed.resource_limits = tuple(stand_ins)
     placed.notes = (*notes, "every other limit is not real")
-
-
-UNIFIED = "unified"
-"""The manager's key of the v2 group; every other one is a v1 controller."""
 
 
 def _later(

@@ -56,6 +56,8 @@ class Recipe:
             found = made, root
             keep(self._plans, key, found)
         common, _ = found
+        if launch.box:
+            return common
         last = execution(options.args, self.configuration.spec.process.env)
         ops = (*common.ops[:-1], last)
         return Plan(ops, common.inherited, common.notes, common.template)
@@ -68,6 +70,10 @@ class Recipe:
         except KokonError as error:
             error.where = asked_by(error.where, self.configuration.asked)
             raise
+        if launch.without:
+            from kokon.compile import lacks
+
+            plan = lacks.without(plan, launch.without, self._host.architecture)
         check.check(plan)
         return plan
 

@@ -6,15 +6,15 @@ import os
 from errno import ENOSYS
 from time import monotonic
 
-from kokon.compile.inputs import Launch, Source
+from kokon.compile.inputs import Launch, RootFacts, Source
 from kokon.config.container import Configuration, Surroundings, implied
 from kokon.config.container import namespaces as wanted_namespaces
 from kokon.engine import files, limits, mappings, owner, plans, roots, sources, sweep
 from kokon.engine.undo import Undo
-from kokon.errors import HostError, KokonError, refused
+from kokon.errors import HostError, KokonError, OptionError, refused
 from kokon.kernel import facts, filesystems
 from kokon.plan import wire
-from kokon.plan.ops import Clone
+from kokon.plan.ops import Clone, HandOver, Reap
 from kokon.plan.plan import Plan
 from kokon.runtime.process import FirstProcess
 from kokon.runtime.spawn import Spawned, occupy_standard_numbers, spawn
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
     from kokon.cgroup.usage import Hit, Usage
     from kokon.config.options import Options
+    from kokon.engine.ground import Ground
     from kokon.kernel.facts import HostFacts
     from kokon.runtime.process import Ended
     from kokon.runtime.spawn import Report
+    from kokon.security.ladder import Guarantees
 
 
 class Prepared:
@@ -36,7 +38,10 @@ class Prepared:
     ``close`` takes back all that was made for it.
     """
 
-    __slots__ = ("configuration", "host", "limits", "mappings", "notes", "plan", "undo")
+    __slots__ = (
+        "again", "configuration", "found", "host", "limits", "mappings", "notes", "options", "plan",
+        "undo", "without",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +52,9 @@ class Prepared:
         maps: mappings.Mappings | None,
         notes: tuple[str, ...],
         undo: Undo,
+        found: roots.FoundRoot,
+        options: Options,
+        without: tuple[str, ...] = (),
     ) -> None:
         self.plan = plan
         self.configuration = configuration
@@ -55,25 +63,84 @@ class Prepared:
         self.mappings = maps
         self.notes = notes
         self.undo = undo
+        self.found = found
+        self.options = options
+        self.without = without
+        self.again: Callable[[], Prepared] | None = None
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What holds in this run, and by what; before the start: what its plan would hold."""
+        from kokon.engine import level
+
+        return level.guarantees(self)
 
     def start(self, streams: tuple[int, int, int]) -> FirstProcess:
         """Performs the plan; returns when the container's first process is on its own.
+
+        Below the level ``full`` it returns when the program runs, and goes without what is refused.
 
         :param streams: what becomes the program's 0, 1 and 2.
         :raises KokonError: a step outside was refused.
         """
         try:
-            spawned = self._spawn(streams)
-            if not spawned.pid and self._clone3_is_refused(spawned.failed):
-                spawned.close()
+            while True:
                 spawned = self._spawn(streams)
-            if not spawned.pid:
-                failed = spawned.failed
+                if not spawned.pid and self._clone3_is_refused(spawned.failed):
+                    spawned.close()
+                    spawned = self._spawn(streams)
+                if spawned.pid:
+                    process = self._first_process(spawned)
+                    if not self.again or self._runs(process):
+                        return process
                 spawned.close()
-                raise self.refused(failed)
-            return FirstProcess(spawned)
+                error = self.refused(spawned.failed)
+                if not self.again or not self._prepared_without(spawned.failed, error):
+                    raise error
         except OSError as error:
             raise refused(error) from error
+
+    def _first_process(self, spawned: Spawned) -> FirstProcess:
+        if any(isinstance(op, Reap) and op.all for op in self.plan.ops[-4:]):
+            from kokon.engine.ground import ReapedProcess
+
+            return ReapedProcess(spawned)
+        return FirstProcess(spawned)
+
+    def _runs(self, process: FirstProcess) -> bool:
+        """Waits until the program runs; False when a step was refused, and all has ended."""
+        from kokon.engine import level
+
+        try:
+            spec = self.configuration.spec
+            failed = level.await_running(process.spawned, spec.process.terminal)
+            if failed is None:
+                return True
+            process.wait()
+        except BaseException:
+            process.close()
+            raise
+        process.close()
+        return False
+
+    def _prepared_without(self, failed: Report | None, error: KokonError) -> bool:
+        """Takes the run back and prepares it again without what was refused, if that is possible.
+
+        :raises KokonError: the other way is not possible either.
+        """
+        from kokon.engine import level
+
+        assert self.again is not None
+        if not level.learn(self, failed):
+            return False
+        self.undo.run()
+        try:
+            fresh = self.again()
+        except OptionError as cause:
+            raise level.impossible(error, cause) from cause
+        for name in Prepared.__slots__:
+            setattr(self, name, getattr(fresh, name))
+        return True
 
     def _spawn(self, streams: tuple[int, int, int]) -> Spawned:
         turns: list[Callable[[int], None]] = []
@@ -89,7 +156,8 @@ class Prepared:
             wire.encode(self.plan),
             self.limits.descriptors,
             streams,
-            terminal=self.configuration.spec.process.terminal,
+            receives=self.configuration.spec.process.terminal
+            or isinstance(self.plan.ops[-1], HandOver),
             turns=turns,
             linger=bool(self.limits.place_late),
             init=spawned,
@@ -118,7 +186,12 @@ class Prepared:
             )
         from kokon.runtime.failure import failure
 
-        return failure(self.plan, report, self.host, self.configuration.asked)
+        error = failure(self.plan, report, self.host, self.configuration.asked)
+        if self.options.level in (None, "full"):
+            from kokon.engine import level
+
+            level.advise(error, self.plan, report, self.found)
+        return error
 
     def close(self) -> list[Exception]:
         """Takes back everything that was made."""
@@ -132,18 +205,38 @@ def prepare(
     terminal_size: tuple[int, int] = (0, 0),
     parent_death: bool = True,
     progress: Callable[[int, int], object] | None = None,
+    box: bool = False,
 ) -> Prepared:
     """Looks up, configures and compiles a run, and makes what it needs on the machine.
 
     :param terminal: the program gets a terminal.
+    :param box: no program is run: its namespaces are handed over.
     :param progress: called while a tarball is unpacked, with bytes done and in all.
     :raises KokonError: the request or the machine is at fault; nothing is left.
     """
+
+    def make(undo: Undo) -> Prepared:
+        return _prepare(options, terminal, terminal_size, parent_death, progress, box, undo)
+
+    prepared = taken_back(make)
+    if options.level in ("best", "landlock") and not box:
+
+        def again() -> Prepared:
+            fresh = taken_back(make)
+            fresh.again = again
+            return fresh
+
+        prepared.again = again
+    return prepared
+
+
+def taken_back(make: Callable[[Undo], Prepared]) -> Prepared:
+    """What ``make`` prepares; where it cannot, what it has made until then is taken back."""
     undo = Undo()
     try:
         occupy_standard_numbers()
         sweep.once()
-        return _prepare(options, terminal, terminal_size, parent_death, progress, undo)
+        return make(undo)
     except OSError as error:
         undo.run()
         raise refused(error) from error
@@ -163,18 +256,93 @@ def _prepare(
     terminal_size: tuple[int, int],
     parent_death: bool,
     progress: Callable[[int, int], object] | None,
+    box: bool,
     undo: Undo,
 ) -> Prepared:
     host = facts.current()
-    kinds = wanted_namespaces(options, host, {})
+    without: tuple[str, ...] = ()
+    ground: Ground | None = None
+    if options.level is not None:
+        from kokon.engine import level
+
+        without = level.lacking(options, host)
     found = roots.find(options, host, progress)
-    account = roots.account(found, options.user, options.words("user"))
+    if "namespaces" in without:
+        ground = level.lowest(options, found, box, undo)
+    kinds = () if ground else wanted_namespaces(options, host, {})
     maps = None
     if "user" in kinds:
-        maps = mappings.choose(host)
+        try:
+            maps = mappings.choose(host)
+        except HostError as error:
+            if found.assembly:
+                from kokon.engine import level
+
+                level.add(error, level.WITHOUT_NAMESPACES)
+            raise
         undo.push(maps.release)
         files.check_groups(options, host, maps.by_parent)
-    around = Surroundings(
+    if ground:
+        around = ground.surroundings(options, host, terminal)
+    else:
+        around = surroundings(options, found, maps, terminal)
+    recipe = plans.recipe(options, host, around)
+    configuration = recipe.configuration.running(options.args)
+    table = filesystems.mount_table() if maps and host.may_mount else None
+    known: dict[str, Source] = {}
+    sources.describe_binds(configuration, host, table, known)
+    mapping = maps.uids[0] if maps and host.is_root else None
+    reach = None
+    if ground:
+        root = RootFacts("machine", sources=known)
+        reach = ground.reach(options, host, configuration, known)
+    else:
+        root = roots.describe(found, options, host, table, known, undo, mapping)
+    placed = limits.place(options, configuration, host, undo)
+    # Before Linux 6.3 execve does not enter a new time namespace, and what has not entered it may
+    # not vfork (EINVAL): the program has to be a child.
+    needs_child = options.time is not None and host.kernel < (6, 3)
+    launch = Launch(
+        reaper=bool(options.init) or needs_child,
+        parent_death=parent_death,
+        tasks=placed.tasks,
+        cgroup_directory=placed.directory,
+        late_cgroup=placed.late_path,
+        resource_limits=placed.resource_limits,
+        map_by_parent=bool(maps and maps.by_parent),
+        files={} if ground else files.small_files(options, configuration.spec),
+        terminal_size=terminal_size,
+        box=box,
+        landlock=bool(options.landlock),
+        reach=reach,
+        without=without,
+    )
+    plan = recipe.plan(options, root, launch)
+    told = (
+        ("before Linux 6.3 a time namespace needs a process 1 of kokon's own: --init is meant",)
+        if needs_child
+        else ()
+    )
+    notes = (
+        *told, *found.notes, *implied(options, kinds), *configuration.notes, *placed.notes,
+        *plan.notes,
+    )  # fmt: skip
+    prepared = Prepared(
+        plan, configuration, host, placed, maps, notes, undo, found, options, without
+    )
+    if options.require:
+        from kokon.engine import level
+
+        level.check_requirements(prepared)
+    return prepared
+
+
+def surroundings(
+    options: Options, found: roots.FoundRoot, maps: mappings.Mappings | None, terminal: bool
+) -> Surroundings:
+    """What is to be looked up for a program in a root."""
+    account = roots.account(found, options.user, options.words("user"))
+    return Surroundings(
         uid=account.uid,
         gid=account.gid,
         groups=(*account.groups, *files.extra_groups(found, options)),
@@ -190,39 +358,6 @@ def _prepare(
         masked=sources.masked_on_this_machine(),
         terminal=terminal,
     )
-    recipe = plans.recipe(options, host, around)
-    configuration = recipe.configuration.running(options.args)
-    table = filesystems.mount_table() if maps and host.may_mount else None
-    known: dict[str, Source] = {}
-    sources.describe_binds(configuration, host, table, known)
-    mapping = maps.uids[0] if maps and host.is_root else None
-    root = roots.describe(found, options, host, table, known, undo, mapping)
-    placed = limits.place(options, configuration, host, undo)
-    # Before Linux 6.3 execve does not enter a new time namespace, and what has not entered it may
-    # not vfork (EINVAL): the program has to be a child.
-    needs_child = options.time is not None and host.kernel < (6, 3)
-    launch = Launch(
-        reaper=bool(options.init) or needs_child,
-        parent_death=parent_death,
-        tasks=placed.tasks,
-        cgroup_directory=placed.directory,
-        late_cgroup=placed.late_path,
-        resource_limits=placed.resource_limits,
-        map_by_parent=bool(maps and maps.by_parent),
-        files=files.small_files(options, configuration.spec),
-        terminal_size=terminal_size,
-    )
-    plan = recipe.plan(options, root, launch)
-    told = (
-        ("before Linux 6.3 a time namespace needs a process 1 of kokon's own: --init is meant",)
-        if needs_child
-        else ()
-    )
-    notes = (
-        *told, *found.notes, *implied(options, kinds), *configuration.notes, *placed.notes,
-        *plan.notes,
-    )  # fmt: skip
-    return Prepared(plan, configuration, host, placed, maps, notes, undo)
 
 
 class Outcome:

@@ -76,6 +76,21 @@ S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 S_IFIFO = 0o010000
 
+# landlock(7): rights over files, over TCP ports, and scopes
+LANDLOCK_EXECUTE = 1 << 0
+LANDLOCK_WRITE_FILE = 1 << 1
+LANDLOCK_READ_FILE = 1 << 2
+LANDLOCK_READ_DIR = 1 << 3
+LANDLOCK_MAKE_CHAR = 1 << 6
+LANDLOCK_MAKE_BLOCK = 1 << 11
+LANDLOCK_REFER = 1 << 13
+LANDLOCK_TRUNCATE = 1 << 14
+LANDLOCK_IOCTL_DEV = 1 << 15
+LANDLOCK_TCP = 0b11
+LANDLOCK_SOCKETS = 1 << 0
+LANDLOCK_SIGNALS = 1 << 1
+LANDLOCK_SCOPES = {"abstract socket": LANDLOCK_SOCKETS, "process by a signal": LANDLOCK_SIGNALS}
+
 # getrlimit(2), by the names that Docker's --ulimit takes
 RESOURCE_LIMITS = {
     "cpu": 0,

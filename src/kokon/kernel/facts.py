@@ -24,6 +24,7 @@ class HostFacts:
     """This machine and who we are on it.
 
     :ivar kernel: (major, minor) of the running kernel.
+    :ivar landlock: the version of Landlock that such a kernel has at least, 0 without it.
     :ivar architecture: as uname(2) names it: x86_64, aarch64.
     :ivar uid: effective user id; :ivar gid: effective group id.
     :ivar process_1: we are process 1 of our pid namespace (CLONE_PARENT is refused there).
@@ -48,6 +49,7 @@ class HostFacts:
         "gid",
         "gid_map",
         "kernel",
+        "landlock",
         "newgidmap",
         "newuidmap",
         "owns_mounts",
@@ -67,6 +69,7 @@ class HostFacts:
         self,
         *,
         kernel: tuple[int, int],
+        landlock: int,
         architecture: str,
         uid: int,
         gid: int,
@@ -88,6 +91,7 @@ class HostFacts:
         cgroups: CgroupLayout,
     ) -> None:
         self.kernel = kernel
+        self.landlock = landlock
         self.architecture = architecture
         self.uid = uid
         self.gid = gid
@@ -203,6 +207,20 @@ def _restriction(uid: int) -> str:
     return ""
 
 
+LANDLOCK = ((5, 13), (5, 19), (6, 2), (6, 7), (6, 10), (6, 12), (6, 15))
+"""The kernels that brought each version of Landlock's interface (landlock(7), Kernel support)."""
+
+
+def landlock_version(kernel: tuple[int, int]) -> int:
+    """The version of Landlock's interface that this kernel has, as far as its age and the list of
+    security modules tell: only a refused step says that it is switched off where nobody may look.
+    """
+    modules = _text("/sys/kernel/security/lsm")
+    if modules and "landlock" not in modules.split(","):
+        return 0
+    return sum(kernel >= brought for brought in LANDLOCK)
+
+
 def _security_module() -> str:
     if _text("/sys/module/apparmor/parameters/enabled").startswith("Y"):
         return "apparmor"
@@ -239,6 +257,7 @@ def read() -> HostFacts:
     system = os.uname()
     major, _, rest = system.release.partition(".")
     minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
+    kernel = int(major), int(minor or "0")
     uid = os.geteuid()
     status = _status(_text("/proc/self/status"))
     newuidmap = newgidmap = ""
@@ -252,7 +271,8 @@ def read() -> HostFacts:
             subgids = subordinate_ranges(_text("/etc/subgid"), name, uid)
     uid_map, gid_map = _id_map("/proc/self/uid_map"), _id_map("/proc/self/gid_map")
     return HostFacts(
-        kernel=(int(major), int(minor or "0")),
+        kernel=kernel,
+        landlock=landlock_version(kernel),
         architecture=system.machine,
         uid=uid,
         gid=os.getegid(),

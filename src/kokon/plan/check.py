@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import KokonError
+from kokon.kernel.constants import LANDLOCK_SIGNALS
 from kokon.plan import ops
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
@@ -14,7 +15,8 @@ FILLERS = (
     ops.Open, ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
 )  # fmt: skip
 """What puts a descriptor into its ``slot``."""
-LAST = (ops.Reap, ops.CloseDescriptors, ops.Execute)
+ENDS = (ops.Execute, ops.HandOver, ops.Transfer)
+LAST = (ops.Reap, ops.CloseDescriptors, *ENDS)
 
 
 class BrokenPlan(KokonError):
@@ -35,21 +37,26 @@ def violations(plan: Plan) -> list[str]:
     """The invariants that a plan breaks, in words; none for a sound one."""
     kinds = [type(op) for op in plan.ops]
     broken = []
-    for kind in (ops.Clone, ops.Release, ops.Execute, ops.CloseDescriptors, ops.BoundingSet):
+    # Where namespaces are handed over, nothing runs that rights could be taken from.
+    runs = kinds[-1:] != [ops.HandOver]
+    for kind in (ops.Clone, ops.Release, *((ops.CloseDescriptors, ops.BoundingSet) * runs)):
         if kinds.count(kind) != 1:
             broken.append(f"{kind.__name__} occurs {kinds.count(kind)} times, not once")
+    ends = sum(kind in ENDS for kind in kinds)
+    if ends != 1:
+        broken.append(f"the step that ends a plan occurs {ends} times, not once")
     if broken:
         return broken
     clone, release = kinds.index(ops.Clone), kinds.index(ops.Release)
-    if kinds[-1] is not ops.Execute:
-        broken.append("something comes after Execute")
+    if kinds[-1] not in ENDS:
+        broken.append("something comes after the step that ends a plan")
     if clone > release:
         broken.append("Release comes before Clone")
     for number, op in enumerate(plan.ops):
         if op.PLACE not in ("either", "host" if number <= release else "container"):
             name = type(op).__name__
             broken.append(f"step {number + 1}, {name}, is on the wrong side of Release")
-    return broken + _order(kinds) + _slots(plan)
+    return broken + _order(kinds) + _landlock(plan, kinds) + _slots(plan)
 
 
 def _order(kinds: list[type[Op]]) -> list[str]:
@@ -72,8 +79,27 @@ def _order(kinds: list[type[Op]]) -> list[str]:
         broken.append("rights are not taken away in the one order that leaves no gap")
     if ops.Seccomp in kinds:
         after = kinds[kinds.index(ops.Seccomp) + 1 :]
-        if any(kind not in LAST for kind in after):
+        if any(kind not in (ops.Seccomp, ops.Landlock, *LAST) for kind in after):
             broken.append("steps follow the filter")
+    return broken
+
+
+def _landlock(plan: Plan, kinds: list[type[Op]]) -> list[str]:
+    """Rules over files hold what the mounts do not; a scope bounds what kokon's process 1 ends."""
+    broken = []
+    scoped = False
+    for number, op in enumerate(plan.ops):
+        if isinstance(op, ops.Landlock):
+            before, after = kinds[:number], kinds[number + 1 :]
+            if ops.NoNewPrivileges not in before:
+                broken.append("Landlock comes before NoNewPrivileges")
+            if any(kind in (ops.Pivot, *MOUNTS) for kind in after):
+                broken.append("Landlock comes before the last mount")
+            if ops.Seccomp in before and (op.files or ops.Reap not in before):
+                broken.append("Landlock comes after the filter")
+            scoped = scoped or bool(op.scopes & LANDLOCK_SIGNALS)
+        elif isinstance(op, ops.Reap) and op.all and not scoped:
+            broken.append("process 1 would end what is not ours: no scope of signals is before it")
     return broken
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import unpack
+from struct import iter_unpack, unpack
 
 from kokon.kernel import constants
 from kokon.plan import ops
@@ -120,6 +120,17 @@ def _device(op: Any) -> str:
     return f"{kind} {major}:{minor}"
 
 
+def _landlock(op: Any) -> str:
+    words = []
+    if op.files:
+        words.append(f"let it reach {len(op.paths)} places and no other file")
+    if op.network:
+        ports = ", ".join(str(port) for _, port in iter_unpack("<QQ", op.ports))
+        words.append(f"no TCP but on port {ports}" if ports else "no TCP")
+    words += [f"no {name} of others" for name in flags(op.scopes, constants.LANDLOCK_SCOPES)]
+    return "by Landlock: " + ", ".join(words)
+
+
 def _quoted(words: tuple[str | None, ...]) -> str:
     return " ".join(word if word and word.isprintable() and " " not in word else repr(word)
                     for word in words if word is not None)  # fmt: skip
@@ -157,6 +168,11 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
     ops.BoundingSet: {"mask_words": lambda op: _capabilities(op.mask)},
     ops.Capabilities: {"permitted_words": lambda op: _capabilities(op.permitted)},
     ops.Ambient: {"mask_words": lambda op: _capabilities(op.mask)},
+    ops.Landlock: {"landlock_words": _landlock},
+    ops.Reap: {"all_words": lambda op: " and ends what is left" if op.all else ""},
     ops.Seccomp: {"program_words": lambda op: f"{len(op.program) // 8} instructions"},
+    ops.Transfer: {
+        "direction_words": lambda op: "read the file" if op.direction else "write the file"
+    },
     ops.Execute: {"arguments_words": lambda op: _quoted(op.arguments)},
 }

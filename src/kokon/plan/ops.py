@@ -43,11 +43,11 @@ class AwaitParent(Op):
 
 
 class Open(Op):
-    """A directory (O_PATH) that kokon holds open, by /proc/PID/fd/N."""
+    """A directory (O_PATH): one that kokon holds open, by /proc/PID/fd/N, or our own root."""
 
     __slots__ = ("slot", "path", "about")
     CODE = 3
-    PLACE = "host"
+    PLACE = "either"
     WIRE = (("slot", "s"), ("path", "t"))
     SLOTS = ("slot",)
     TEXT = "open {about}"
@@ -162,12 +162,71 @@ class Unshare(Op):
         self.why = why
 
 
+class Join(Op):
+    """setns(2); the user namespace first: it gives the right to the others."""
+
+    __slots__ = ("slot", "namespace", "about")
+    CODE = 10
+    PLACE = "either"
+    WIRE = (("slot", "s"), ("namespace", "n"))
+    SLOTS = ("slot",)
+    TEXT = "enter the box's {about} namespace"
+    STEPS = ("setns",)
+
+    def __init__(self, slot: int, namespace: int, about: str, *, why: str) -> None:
+        self.slot = slot
+        self.namespace = namespace
+        self.about = about
+        self.why = why
+
+
+class HandOver(Op):
+    """Descriptors of our own /proc/PID files, then those in ``slots`` (u32 each), by
+    SCM_RIGHTS: namespaces live as long as somebody holds them."""
+
+    __slots__ = ("proc", "names", "slots", "about")
+    CODE = 11
+    PLACE = "container"
+    WIRE = (("proc", "s"), ("names", "l"), ("slots", "d"))
+    SLOTS = ("proc",)
+    TEXT = "hand {about} over to kokon, and end"
+    STEPS = ("openat2", "sendmsg")
+
+    def __init__(
+        self, proc: int, names: tuple[str | None, ...], slots: bytes, about: str, *, why: str
+    ) -> None:
+        self.proc = proc
+        self.names = names
+        self.slots = slots
+        self.about = about
+        self.why = why
+
+
+class Transfer(Op):
+    """A file from (0) or to (1) the standard streams, with the program's own rights and
+    paths."""
+
+    __slots__ = ("path", "direction", "mode")
+    CODE = 12
+    PLACE = "container"
+    WIRE = (("path", "t"), ("direction", "n"), ("mode", "n"))
+    SLOTS = ()
+    TEXT = "{direction_words} {path}, and end"
+    STEPS = ("mkdirat", "openat", "fstat", "read", "write")
+
+    def __init__(self, path: str, direction: int, mode: int = 0o644, *, why: str) -> None:
+        self.path = path
+        self.direction = direction
+        self.mode = mode
+        self.why = why
+
+
 class Propagation(Op):
     """The whole tree private or slave, so that nothing reaches the host
     (mount_namespaces(7))."""
 
     __slots__ = ("propagation",)
-    CODE = 10
+    CODE = 13
     PLACE = "container"
     WIRE = (("propagation", "n"),)
     SLOTS = ()
@@ -183,7 +242,7 @@ class Filesystem(Op):
     """fsopen, fsconfig (pairs of key and value, null for a flag), fsmount: detached."""
 
     __slots__ = ("slot", "type", "options", "attributes", "about")
-    CODE = 11
+    CODE = 14
     PLACE = "either"
     WIRE = (("slot", "s"), ("type", "t"), ("options", "l"), ("attributes", "n"))
     SLOTS = ("slot",)
@@ -212,7 +271,7 @@ class CloneMount(Op):
     """open_tree(OPEN_TREE_CLONE): a detached copy of a mount, or of a tree of them."""
 
     __slots__ = ("slot", "base", "path", "recursive")
-    CODE = 12
+    CODE = 15
     PLACE = "either"
     WIRE = (("slot", "s"), ("base", "s"), ("path", "t"), ("recursive", "n"))
     SLOTS = ("slot", "base")
@@ -231,7 +290,7 @@ class MountAttributes(Op):
     """mount_setattr(2) on a detached mount; with ``user_namespace``: MOUNT_ATTR_IDMAP."""
 
     __slots__ = ("slot", "set", "clear", "propagation", "recursive", "user_namespace", "about")
-    CODE = 13
+    CODE = 16
     PLACE = "either"
     WIRE = (
         ("slot", "s"),
@@ -271,7 +330,7 @@ class AttachAnywhere(Op):
     """A mount that other steps clone from; it goes away with the old root."""
 
     __slots__ = ("slot", "path", "about")
-    CODE = 14
+    CODE = 17
     PLACE = "container"
     WIRE = (("slot", "s"), ("path", "t"))
     SLOTS = ("slot",)
@@ -291,7 +350,7 @@ class Attach(Op):
     at the end of the target, not onto what it names."""
 
     __slots__ = ("slot", "root", "target", "create", "resolve", "nofollow", "about")
-    CODE = 15
+    CODE = 18
     PLACE = "container"
     WIRE = (
         ("slot", "s"),
@@ -331,7 +390,7 @@ class CheckFilesystem(Op):
     """fstatfs: no impostor in the place of proc or sysfs."""
 
     __slots__ = ("root", "path", "magic", "type")
-    CODE = 16
+    CODE = 19
     PLACE = "container"
     WIRE = (("root", "s"), ("path", "t"), ("magic", "n"))
     SLOTS = ("root",)
@@ -350,7 +409,7 @@ class Mask(Op):
     """Our own empty file or read-only directory over the target; absent only for ENOENT."""
 
     __slots__ = ("root", "target", "templates")
-    CODE = 17
+    CODE = 20
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("templates", "s"))
     SLOTS = ("root", "templates")
@@ -368,7 +427,7 @@ class ReadOnly(Op):
     """A read-only copy of the target's mount over itself; absent only for ENOENT."""
 
     __slots__ = ("root", "target")
-    CODE = 18
+    CODE = 21
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"))
     SLOTS = ("root",)
@@ -385,7 +444,7 @@ class Pivot(Op):
     """pivot_root(".", "."), umount2(MNT_DETACH), chdir("/") (pivot_root(2), NOTES)."""
 
     __slots__ = ("root",)
-    CODE = 19
+    CODE = 22
     PLACE = "container"
     WIRE = (("root", "s"),)
     SLOTS = ("root",)
@@ -401,7 +460,7 @@ class Directory(Op):
     """Component by component, never through a link."""
 
     __slots__ = ("root", "path", "mode")
-    CODE = 20
+    CODE = 23
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("mode", "n"))
     SLOTS = ("root",)
@@ -419,7 +478,7 @@ class Link(Op):
     """symlinkat(2)."""
 
     __slots__ = ("root", "path", "target")
-    CODE = 21
+    CODE = 24
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("target", "t"))
     SLOTS = ("root",)
@@ -437,7 +496,7 @@ class File(Op):
     """O_CREAT|O_EXCL|O_NOFOLLOW: it cannot exist before."""
 
     __slots__ = ("root", "path", "content", "mode")
-    CODE = 22
+    CODE = 25
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("content", "d"), ("mode", "n"))
     SLOTS = ("root",)
@@ -458,7 +517,7 @@ class Node(Op):
     """mknodat(2): a device on a tmpfs of the initial user namespace."""
 
     __slots__ = ("root", "path", "mode", "device", "uid", "gid")
-    CODE = 23
+    CODE = 26
     PLACE = "either"
     WIRE = (
         ("root", "s"),
@@ -488,7 +547,7 @@ class Hostname(Op):
     """sethostname(2)."""
 
     __slots__ = ("name",)
-    CODE = 24
+    CODE = 27
     PLACE = "container"
     WIRE = (("name", "t"),)
     SLOTS = ()
@@ -504,7 +563,7 @@ class Domainname(Op):
     """setdomainname(2)."""
 
     __slots__ = ("name",)
-    CODE = 25
+    CODE = 28
     PLACE = "container"
     WIRE = (("name", "t"),)
     SLOTS = ()
@@ -520,7 +579,7 @@ class Loopback(Op):
     """SIOCSIFFLAGS on lo (netdevice(7))."""
 
     __slots__ = ()
-    CODE = 26
+    CODE = 29
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -535,7 +594,7 @@ class WriteProc(Op):
     """A write through our own detached procfs, beneath /proc/PID when ``own``."""
 
     __slots__ = ("proc", "own", "path", "content", "about")
-    CODE = 27
+    CODE = 30
     PLACE = "container"
     WIRE = (("proc", "s"), ("own", "n"), ("path", "t"), ("content", "t"))
     SLOTS = ("proc",)
@@ -557,7 +616,7 @@ class Keyring(Op):
     """keyctl(KEYCTL_JOIN_SESSION_KEYRING)."""
 
     __slots__ = ()
-    CODE = 28
+    CODE = 31
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -572,7 +631,7 @@ class Terminal(Op):
     """The master goes to kokon by SCM_RIGHTS, the peer into the slot."""
 
     __slots__ = ("root", "slot", "rows", "columns")
-    CODE = 29
+    CODE = 32
     PLACE = "container"
     WIRE = (("root", "s"), ("slot", "s"), ("rows", "n"), ("columns", "n"))
     SLOTS = ("root", "slot")
@@ -591,7 +650,7 @@ class CloneDescriptor(Op):
     """open_tree(AT_EMPTY_PATH|OPEN_TREE_CLONE) of a descriptor."""
 
     __slots__ = ("slot", "source", "about")
-    CODE = 30
+    CODE = 33
     PLACE = "container"
     WIRE = (("slot", "s"), ("source", "s"))
     SLOTS = ("slot", "source")
@@ -609,7 +668,7 @@ class StandardStreams(Op):
     """dup3 onto 0, 1, 2 and TIOCSCTTY."""
 
     __slots__ = ("slot",)
-    CODE = 31
+    CODE = 34
     PLACE = "container"
     WIRE = (("slot", "s"),)
     SLOTS = ("slot",)
@@ -625,7 +684,7 @@ class Owner(Op):
     """fchown(2) of what we made."""
 
     __slots__ = ("slot", "uid", "gid", "about")
-    CODE = 32
+    CODE = 35
     PLACE = "container"
     WIRE = (("slot", "s"), ("uid", "n"), ("gid", "n"))
     SLOTS = ("slot",)
@@ -644,7 +703,7 @@ class Session(Op):
     """setsid(2): no terminal of the caller."""
 
     __slots__ = ()
-    CODE = 33
+    CODE = 36
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -659,7 +718,7 @@ class Signals(Op):
     """What Python ignores (SIGPIPE, SIGXFSZ) would be inherited."""
 
     __slots__ = ()
-    CODE = 34
+    CODE = 37
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -674,7 +733,7 @@ class ParentDeath(Op):
     """prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."""
 
     __slots__ = ("signal",)
-    CODE = 35
+    CODE = 38
     PLACE = "container"
     WIRE = (("signal", "n"),)
     SLOTS = ()
@@ -690,7 +749,7 @@ class Dumpable(Op):
     """prctl(PR_SET_DUMPABLE)."""
 
     __slots__ = ("value",)
-    CODE = 36
+    CODE = 39
     PLACE = "either"
     WIRE = (("value", "n"),)
     SLOTS = ()
@@ -706,7 +765,7 @@ class ResourceLimit(Op):
     """prlimit(2)."""
 
     __slots__ = ("resource", "soft", "hard", "name")
-    CODE = 37
+    CODE = 40
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
     SLOTS = ()
@@ -725,7 +784,7 @@ class Umask(Op):
     """umask(2)."""
 
     __slots__ = ("mask",)
-    CODE = 38
+    CODE = 41
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -741,7 +800,7 @@ class WorkingDirectory(Op):
     """openat2 beneath the root, fchdir; getcwd must begin with /."""
 
     __slots__ = ("path", "create")
-    CODE = 39
+    CODE = 42
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
     SLOTS = ()
@@ -758,7 +817,7 @@ class Groups(Op):
     """setgroups(2), u32 each."""
 
     __slots__ = ("groups",)
-    CODE = 40
+    CODE = 43
     PLACE = "container"
     WIRE = (("groups", "d"),)
     SLOTS = ()
@@ -774,7 +833,7 @@ class BoundingSet(Op):
     """prctl(PR_CAPBSET_DROP)."""
 
     __slots__ = ("mask",)
-    CODE = 41
+    CODE = 44
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -790,7 +849,7 @@ class User(Op):
     """Keeps the capabilities over the change where ``keep``; Capabilities follows."""
 
     __slots__ = ("uid", "gid", "keep")
-    CODE = 42
+    CODE = 45
     PLACE = "container"
     WIRE = (("uid", "n"), ("gid", "n"), ("keep", "n"))
     SLOTS = ()
@@ -808,7 +867,7 @@ class Capabilities(Op):
     """capset(2)."""
 
     __slots__ = ("effective", "permitted", "inheritable")
-    CODE = 43
+    CODE = 46
     PLACE = "container"
     WIRE = (("effective", "n"), ("permitted", "n"), ("inheritable", "n"))
     SLOTS = ()
@@ -826,7 +885,7 @@ class Ambient(Op):
     """prctl(PR_CAP_AMBIENT)."""
 
     __slots__ = ("mask",)
-    CODE = 44
+    CODE = 47
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -842,7 +901,7 @@ class NoNewPrivileges(Op):
     """prctl(PR_SET_NO_NEW_PRIVS)."""
 
     __slots__ = ()
-    CODE = 45
+    CODE = 48
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -853,11 +912,51 @@ class NoNewPrivileges(Op):
         self.why = why
 
 
+class Landlock(Op):
+    """landlock(7): of the handled ``files`` and ``network`` rights only those of the rules
+    stay, nothing beyond ``scopes`` is reached. An access of 64 bits for each path, its highest
+    bit where the path may be missing; ports are pairs of access and port."""
+
+    __slots__ = ("files", "network", "scopes", "paths", "accesses", "ports")
+    CODE = 49
+    PLACE = "container"
+    WIRE = (
+        ("files", "n"),
+        ("network", "n"),
+        ("scopes", "n"),
+        ("paths", "l"),
+        ("accesses", "d"),
+        ("ports", "d"),
+    )
+    SLOTS = ()
+    TEXT = "{landlock_words}"
+    STEPS = ("landlock_create_ruleset", "openat", "landlock_add_rule", "landlock_restrict_self")
+
+    def __init__(
+        self,
+        files: int,
+        network: int,
+        scopes: int,
+        paths: tuple[str | None, ...],
+        accesses: bytes,
+        ports: bytes,
+        *,
+        why: str,
+    ) -> None:
+        self.files = files
+        self.network = network
+        self.scopes = scopes
+        self.paths = paths
+        self.accesses = accesses
+        self.ports = ports
+        self.why = why
+
+
 class Seccomp(Op):
     """seccomp(2)."""
 
     __slots__ = ("program", "flags")
-    CODE = 46
+    CODE = 50
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
     SLOTS = ()
@@ -874,7 +973,7 @@ class CloseDescriptors(Op):
     """close_range(3, ~0, CLOSE_RANGE_CLOEXEC)."""
 
     __slots__ = ()
-    CODE = 47
+    CODE = 51
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -886,17 +985,20 @@ class CloseDescriptors(Op):
 
 
 class Reap(Op):
-    """The program becomes process 2; its wait status is reported to kokon."""
+    """The program becomes process 2; its wait status is reported to kokon. With ``all``
+    whatever is left is ended by kill(-1): beneath a Landlock scope only, which that cannot
+    leave."""
 
-    __slots__ = ()
-    CODE = 48
+    __slots__ = ("all",)
+    CODE = 52
     PLACE = "container"
-    WIRE = ()
+    WIRE = (("all", "n"),)
     SLOTS = ()
-    TEXT = "stay as process 1 that reaps and forwards signals; go on in its child"
-    STEPS = ("rt_sigprocmask", "clone", "prctl")
+    TEXT = "stay as process 1 that reaps and forwards signals{all_words}; go on in its child"
+    STEPS = ("rt_sigprocmask", "clone", "prctl", "prctl(PR_SET_CHILD_SUBREAPER)")
 
-    def __init__(self, *, why: str) -> None:
+    def __init__(self, all: int = 0, *, why: str) -> None:
+        self.all = all
         self.why = why
 
 
@@ -904,7 +1006,7 @@ class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 49
+    CODE = 53
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     SLOTS = ()
@@ -935,6 +1037,9 @@ OPS: tuple[type[Op], ...] = (
     UserNamespace,
     JoinCgroup,
     Unshare,
+    Join,
+    HandOver,
+    Transfer,
     Propagation,
     Filesystem,
     CloneMount,
@@ -971,6 +1076,7 @@ OPS: tuple[type[Op], ...] = (
     Capabilities,
     Ambient,
     NoNewPrivileges,
+    Landlock,
     Seccomp,
     CloseDescriptors,
     Reap,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import (
+    E2BIG,
     EACCES,
     EAGAIN,
     EBUSY,
@@ -17,6 +18,7 @@ from errno import (
     ENOSPC,
     ENOSYS,
     ENOTDIR,
+    EOPNOTSUPP,
     EOVERFLOW,
     EPERM,
     ERANGE,
@@ -33,9 +35,10 @@ if TYPE_CHECKING:
 
 OLD_KERNEL = "kokon needs Linux 5.14 or newer"
 
+AROUND = "the system call filter around kokon refuses the call: allow it there"
+
 # (op, errno) to what helps; an errno of 0 stands for any.
 _TABLE: dict[tuple[type[Op], int], str] = {
-    (ops.Clone, ENOSYS): "the system call filter around kokon refuses clone3; allow it there",
     (ops.Clone, EAGAIN): "too many processes: raise the limit of pids or wait for some to end",
     (ops.Clone, ENOMEM): "free memory, or raise the limit of pids of the cgroup around kokon",
     (ops.Clone, EBUSY): "the cgroup is in use by others or has a domain below it",
@@ -69,8 +72,16 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.Pivot, EINVAL): "the caller's / is the initial ramfs: kokon cannot leave that one",
     (ops.Directory, EOVERFLOW): "the caller's id is not mapped in the user namespace",
     (ops.Node, EPERM): "devices cannot be made here: use --userns private",
+    (ops.Hostname, EPERM): AROUND,
     (ops.Hostname, EINVAL): "a host name has 64 bytes at most",
-    (ops.Loopback, EPERM): "a security module forbids it: share the network (--network host)",
+    (ops.Loopback, 0): "what is around kokon forbids it: allow it there, or share the network"
+    " (--network host)",
+    (ops.Unshare, EPERM): AROUND,
+    (ops.Landlock, EOPNOTSUPP): "Landlock is switched off: have landlock in the lsm= of the"
+    " kernel's command line",
+    (ops.Landlock, EPERM): AROUND,
+    (ops.Landlock, EINVAL): "this kernel's Landlock is older than its version says",
+    (ops.Landlock, E2BIG): "there are 16 layers of Landlock around kokon already",
     (ops.WriteProc, ENOENT): "this kernel does not have it",
     (ops.WriteProc, EACCES): "only the host's root may set that value",
     (ops.WriteProc, EPERM): "only the host's root may set that value",
@@ -96,6 +107,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.Reap, EAGAIN): "raise the limit of processes (--ulimit nproc, --pids-limit)",
     (ops.Seccomp, EINVAL): "this kernel does not know a part of the filter",
     (ops.Seccomp, EACCES): "a filter needs no-new-privileges or CAP_SYS_ADMIN",
+    (ops.Keyring, EPERM): AROUND,
     (ops.Keyring, 0): "raise /proc/sys/kernel/keys/maxkeys",
     (ops.Terminal, 0): "raise /proc/sys/kernel/pty/max, or let other terminals go",
 }  # fmt: skip
@@ -103,8 +115,8 @@ _TABLE: dict[tuple[type[Op], int], str] = {
 
 def remedy(op: Op, errno: int, host: HostFacts) -> str:
     """What to do about a refused op; "" where nothing is known."""
-    if errno == ENOSYS and not (isinstance(op, ops.Clone) and host.kernel >= (5, 14)):
-        return OLD_KERNEL
+    if errno == ENOSYS:
+        return AROUND if host.kernel >= (5, 14) else OLD_KERNEL
     if isinstance(op, ops.Clone) and errno in (EPERM, ENOSPC, EUSERS, EACCES, EINVAL):
         return user_namespaces(host, errno)
     if errno == EPERM and host.restriction == "apparmor":
@@ -123,6 +135,8 @@ def user_namespaces(host: HostFacts, errno: int = EPERM) -> str:
         )
     if host.restriction == "sysctl":
         return f"run: {set_sysctl(*UNPRIVILEGED)[0]}"
+    if not host.uid_map:
+        return "no id is mapped around kokon: map ours there (unshare --map-root-user)"
     if not host.user_namespaces or errno == ENOSPC:
         return f"run: {set_sysctl(*MOST_NAMESPACES)[0]} (and see the other max_* there)"
     if errno == EUSERS:
@@ -198,7 +212,10 @@ def around(container: str) -> tuple[str, ...]:
             " --security-opt systempaths=unconfined IMAGE",
         )
     if container == "podman":
-        return ("podman run --security-opt unmask=ALL --security-opt label=disable IMAGE",)
+        return (
+            "podman run --security-opt seccomp=unconfined --security-opt unmask=ALL"
+            " --security-opt label=disable IMAGE",
+        )
     if container == "kubernetes":
         return (
             "# in the pod's spec: hostUsers: false, and in the container's securityContext:",
@@ -227,6 +244,15 @@ DELEGATE = (
     "sudo systemctl daemon-reload  # then log in again",
 )
 """All controllers for the users' managers of systemd (systemd.resource-control(5))."""
+
+
+def empty_group(directory: str) -> tuple[str, ...]:
+    """Its processes into a group of their own: one that holds some limits none below it
+    (cgroups(7), no internal processes)."""
+    return (
+        f"mkdir -p {directory}/init && for pid in $(cat {directory}/cgroup.procs); do"
+        f" echo $pid > {directory}/init/cgroup.procs; done",
+    )
 
 
 def linger(name: str) -> tuple[str, ...]:

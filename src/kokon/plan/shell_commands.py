@@ -266,6 +266,9 @@ def _clone_descriptor(inside: Inside, op: ops.CloneDescriptor) -> None:
 _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.AwaitParent: _await_parent,
     ops.Open: _missing("systemd makes that group: systemd-run --user --scope could"),
+    ops.Join: _missing("nsenter(1) enters namespaces that something keeps"),
+    ops.HandOver: _missing("a shell cannot keep namespaces that no process is in"),
+    ops.Transfer: _missing("cp(1) in the container does the same"),
     ops.IdMap: _id_map,
     ops.UserNamespace: _remark("it is needed for mounts with mapped ids only"),
     ops.WriteChild: lambda inside, op: inside.do(write(op.content, f"/proc/self/{op.file}")),
@@ -313,6 +316,7 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ),
     ops.ParentDeath: process.parent_death,
     ops.Seccomp: _missing("the program may make every system call that its rights allow"),
+    ops.Landlock: _missing("Landlock's rules are not set: what the mounts show is in reach"),
     ops.CloseDescriptors: process.close_descriptors,
     ops.Reap: process.reap,
     ops.Execute: process.execute,

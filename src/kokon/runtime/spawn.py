@@ -6,7 +6,7 @@ import os
 from _functools import partial  # type: ignore[import-not-found]  # functools costs a start
 from _signal import SIGKILL  # type: ignore[import-not-found]  # signal imports enum
 from errno import EACCES, EAGAIN, EBADF, EPERM
-from struct import Struct
+from struct import Struct, unpack
 
 from kokon.errors import HostError
 from kokon.runtime import program
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
 # init/init.h has the same numbers.
 REPORT_FD, PLAN_FD, REPLY_FD, FIRST_FD = 200, 201, 202, 203
-REPORT_PID, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS = range(
-    1, 7
-)
+(
+    REPORT_PID, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS,
+    REPORT_NAMESPACES,
+) = range(1, 8)  # fmt: skip
 REPORT = Struct("<IIiiq")
 
+MOST_DESCRIPTORS = 16
+"""Of one message; MAX_SENT of init/init.h."""
+
 _F_DUPFD_CLOEXEC = 1030
+_MSG_CMSG_CLOEXEC = 0x40000000
 
 
 class Report:
@@ -77,22 +82,31 @@ class Spawned:
 
     def await_terminal(self) -> bool:
         """Waits for the terminal's master (socket reports only); False when init failed first."""
+        received = self.await_descriptors()
+        if received:
+            (self.terminal,) = received
+        return bool(received)
+
+    def await_descriptors(self) -> list[int]:
+        """Waits for descriptors (socket reports only); none when init failed first."""
         import _socket
 
+        received: list[int] = []
         channel = _socket.socket(fileno=self.report_fd)
         try:
-            while self.terminal < 0 and not self.failed:
-                record, extra, _, _ = channel.recvmsg(REPORT.size, _socket.CMSG_SPACE(4))
+            while not received and not self.failed:
+                record, extra, _, _ = channel.recvmsg(
+                    REPORT.size, _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS), _MSG_CMSG_CLOEXEC
+                )
                 if len(record) != REPORT.size:
-                    return False
+                    break
                 self.take(record)
                 for level, kind, data in extra:
                     if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-                        self.terminal = int.from_bytes(data[:4], "little")
-                        os.set_inheritable(self.terminal, False)
+                        received += unpack(f"<{len(data) // 4}i", data)
         finally:
             channel.detach()
-        return self.terminal >= 0
+        return received
 
     def drain(self) -> None:
         """Reads the records that are left when init is gone.
@@ -178,7 +192,7 @@ def spawn(
     inherited: Sequence[int],
     streams: tuple[int, int, int],
     *,
-    terminal: bool = False,
+    receives: bool = False,
     turns: Sequence[Callable[[int], None]] = (),
     linger: bool = False,
     init: Spawned | None = None,
@@ -188,7 +202,7 @@ def spawn(
     :param wire: the encoded plan.
     :param inherited: descriptors for the plan's inherited slots, in order.
     :param streams: what becomes 0, 1 and 2.
-    :param terminal: a terminal will be sent back (the report is a socket then).
+    :param receives: descriptors will be sent back (the report is a socket then).
     :param turns: what kokon does at each AwaitParent of the plan, in order; called with the pid of
         stage 2, or of stage 1 while there is no stage 2.
     :param linger: stage 1 stays until ``Spawned.close`` (op Release).
@@ -198,7 +212,7 @@ def spawn(
     init = init or Spawned()
     try:
         try:
-            init.report_fd, report_write = _channel(terminal)
+            init.report_fd, report_write = _channel(receives)
             opened.append(report_write)
             plan_fd = os.memfd_create("kokon-plan", os.MFD_CLOEXEC)
             opened.append(plan_fd)
@@ -237,8 +251,8 @@ def _take_turn(init: Spawned, turn: Callable[[int], None]) -> None:
             return
 
 
-def _channel(terminal: bool) -> tuple[int, int]:
-    if not terminal:
+def _channel(receives: bool) -> tuple[int, int]:
+    if not receives:
         return os.pipe2(os.O_CLOEXEC)
     import _socket
 

@@ -135,11 +135,11 @@ def test_usage_and_hits_on_v2(tmp_path: Path) -> None:
     used = usage({}, ours)
     assert (used.cpu_user, used.throttled, used.peak_memory) == (2.5, 1.0, 99)
     assert (used.oom_kills, used.oom_events, used.pids_peak) == (2, 1, None)
-    (hit,) = hits({}, ours, usage({}, ours))
+    (hit,) = hits({"unified": ours}, usage({}, ours))
     assert (hit.limit, hit.amount, hit.count, hit.own) == ("memory", 100, 2, True)
     # Killed, but never at its own limit: a group above or the machine was short.
     (tmp_path / "memory.events").write_text("oom 0\noom_kill 1\n")
-    (hit,) = hits({}, ours, usage({}, ours))
+    (hit,) = hits({"unified": ours}, usage({}, ours))
     assert (hit.own, hit.amount) == (False, None)
     # Before Linux 5.19 there is no peak, and nothing else is called so.
     (tmp_path / "memory.peak").unlink()
@@ -152,7 +152,7 @@ def test_hits_on_v1_tell_whose_limit_it_was(tmp_path: Path) -> None:
     ours = {"memory": GroupV1(str(tmp_path))}
     for peak, own in (("104853504", True), ("50000000", False)):
         (tmp_path / "memory.max_usage_in_bytes").write_text(peak + "\n")
-        (hit,) = hits(ours, None, usage(ours, None))
+        (hit,) = hits(ours, usage(ours, None))
         assert hit.own is own
 
 

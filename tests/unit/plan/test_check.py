@@ -63,7 +63,7 @@ def test_a_sound_plan() -> None:
     check.check(Plan(SOUND, INHERITED))
 
 
-ONCE = (ops.Clone, ops.Release, ops.Execute, ops.CloseDescriptors, ops.BoundingSet)
+ONCE = (ops.Clone, ops.Release, ops.CloseDescriptors, ops.BoundingSet)
 
 
 @pytest.mark.parametrize("kind", ONCE)
@@ -73,10 +73,22 @@ def test_what_has_to_be_there_once(kind: type[Op]) -> None:
         assert check.violations(Plan(steps, INHERITED)) == [words]
 
 
+def test_one_step_ends_it() -> None:
+    for times, steps in ((0, SOUND[:-1]), (2, (*SOUND, SOUND[-1]))):
+        words = f"the step that ends a plan occurs {times} times, not once"
+        assert check.violations(Plan(steps, INHERITED)) == [words]
+
+
+def test_namespaces_are_handed_over_with_their_rights() -> None:
+    rights = index(ops.BoundingSet)
+    hand_over = ops.HandOver(3, ("ns/mnt",), b"", "them", why=WHY)
+    assert check.violations(Plan((*SOUND[:rights], hand_over), INHERITED)) == []
+
+
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
-        ((*SOUND, ops.Umask(0, why=WHY)), "something comes after Execute"),
+        ((*SOUND, ops.Umask(0, why=WHY)), "something comes after the step that ends a plan"),
         (moved(ops.Release, ops.Clone), "Release comes before Clone"),
         (put(ops.Hostname("x", why=WHY), ops.IdMap), "step 2, Hostname, is on the wrong side of"),
         (put(ops.IdMap("x", "", why=WHY), ops.Pivot), "step 12, IdMap, is on the wrong side of"),

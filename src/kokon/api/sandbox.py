@@ -1,0 +1,255 @@
+"""A box from Python: one container, and many programs in it, one after another or at once."""
+
+from __future__ import annotations
+
+import os
+from errno import EFBIG
+
+from kokon.api import arguments
+from kokon.api.calls import MAX_OUTPUT, complete, live
+from kokon.api.completed import CompletedProcess, Usage
+from kokon.api.pipes import DEVNULL, PIPE, Pipes, Text
+from kokon.api.process import Popen
+from kokon.config.options import TABLE
+from kokon.engine.box import Box
+from kokon.plan.ops import Transfer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import IO, Any
+
+    from kokon.config.options import Options
+    from kokon.security.ladder import Guarantees
+
+OF_A_PROGRAM = frozenset(
+    ("cwd", "user", "group_add", "umask", "ulimits", "init", "memory", "cpus", "pids", "tty")
+)
+"""Options that each program of a box may have otherwise."""
+
+OF_THE_BOX = frozenset(
+    option.python for option in TABLE if option.group == "Limits"
+) | {"volumes", "mounts", "tmpfs", "devices", "keep", "rw"}  # fmt: skip
+"""What is done when the box is made, and not again for a program."""
+
+
+class Sandbox:
+    """A container that stays, for programs that share its files, network, IPC and limits.
+
+    Each program has processes of its own: it sees no other, ends as a whole, and its timeout or
+    ``kill`` ends nothing else.  The box has no process that waits; it is gone when it is closed,
+    and with this process.
+
+    :param root: as ``kokon.run``; files that programs write stay until the box is closed.
+    :param env: variables of every program.
+    :param cwd: where programs start; by default at the destination of the only volume, else in
+        the home directory of a built-in root, else in ``/``.
+    :param options: as ``kokon.run``; limits are those of all programs together.
+    :raises kokon.KokonError: as ``kokon.run``.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike[str] = "@python",
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        user: str | int | None = None,
+        volumes: Mapping[str, str] | Iterable[str] | None = None,
+        init: bool = True,
+        **options: Any,
+    ) -> None:
+        self._box: Box | None = None
+        self._env = dict(env or {})
+        self._root = os.fspath(root)
+        self._keywords = {
+            **options, "volumes": volumes, "user": None if user is None else str(user),
+            "init": init,
+        }  # fmt: skip
+        asked = arguments.options((), root, env, self._keywords)
+        if cwd is None and len(asked.volumes) == 1:
+            from kokon.config.volumes import volume
+
+            cwd = volume(asked.volumes[0]).destination
+        self._keywords["cwd"] = cwd
+        self._box = Box(arguments.options((), root, env, self._keywords))
+        self.files = Files(self)
+
+    def run(
+        self,
+        args: str | Sequence[str | os.PathLike[str]],
+        *,
+        stdin: int | IO[Any] | None = None,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        input: str | bytes | None = None,
+        capture_output: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        max_output: int | str | None = MAX_OUTPUT,
+        overflow: str = "end",
+        **options: Any,
+    ) -> CompletedProcess:
+        """Runs a program in the box and waits for its end.
+
+        :param timeout: seconds; then this program and its children are ended, nothing else.
+        :param env: variables beside those of the box.
+        :param options: ``cwd``, ``user``, ``umask``, ``ulimits``, ``group_add``, ``init``, and
+            ``memory``, ``cpus``, ``pids`` of this program, within the limits of the box.
+        :raises kokon.KokonError: as ``kokon.run``, and RequestError when the box is closed.
+        """
+        words = arguments.words(args)
+        asked = self._options(words, env, options)
+        return complete(
+            lambda: self._open.program(asked), words, stdin=stdin, stdout=stdout, stderr=stderr,
+            input=input, capture_output=capture_output, text=Text(text, encoding, errors),
+            check=check, timeout=timeout, max_output=max_output, overflow=overflow,
+        )  # fmt: skip
+
+    def popen(
+        self,
+        args: str | Sequence[str | os.PathLike[str]],
+        *,
+        stdin: int | IO[Any] | None = None,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        bufsize: int = -1,
+        env: Mapping[str, str] | None = None,
+        tty: bool = False,
+        **options: Any,
+    ) -> Popen:
+        """Starts a program in the box and returns while it runs; it ends with the box."""
+        words = arguments.words(args)
+        asked = self._options(words, env, {**options, "tty": tty})
+        return live(
+            lambda: self._open.program(asked, terminal=tty), words, stdin, stdout, stderr,
+            Text(text, encoding, errors), bufsize, tty,
+        )  # fmt: skip
+
+    def usage(self) -> Usage | None:
+        """What all its programs have used so far; None for a box without limits."""
+        counts, _ = self._open.prepared.limits.read()
+        if counts is None:
+            return None
+        if "memory" in self._open.prepared.limits.tasks:
+            counts.oom_kills = None  # version 1 counts them in each program's own group only
+        return Usage(counts.cpu_user or 0.0, counts.cpu_system or 0.0, counts)
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What holds of files, processes, network, limits and system calls, and by what."""
+        return self._open.prepared.guarantees
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As ``CompletedProcess.notes``."""
+        return self._open.prepared.notes
+
+    def close(self) -> None:
+        """Ends every program, and takes back everything.  May be called twice."""
+        box, self._box = self._box, None
+        if box is not None:
+            box.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_box") is not None:
+            from warnings import warn
+
+            warn(f"{self!r} was never closed", ResourceWarning, 2, source=self)
+            self.close()
+
+    @property
+    def _open(self) -> Box:
+        if self._box is None:
+            from kokon.errors import RequestError
+
+            raise RequestError("the box is closed", remedy="make another")
+        return self._box
+
+    def _options(
+        self, words: tuple[str, ...], env: Mapping[str, str] | None, options: Mapping[str, Any]
+    ) -> Options:
+        """The box's options with the program's."""
+        for name in options:
+            if name not in OF_A_PROGRAM:
+                raise TypeError(f"{name!r} is no option of a program in a box: give it to the box")
+        keywords = {k: v for k, v in self._keywords.items() if k not in OF_THE_BOX}
+        keywords.update((k, v) for k, v in options.items() if v is not None)
+        if keywords.get("user") is not None:
+            keywords["user"] = str(keywords["user"])
+        return arguments.options(words, self._root, {**self._env, **(env or {})}, keywords)
+
+
+class Files:
+    """The files of a box, read and written with the rights and paths of a program in it."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def write(self, path: str | os.PathLike[str], data: str | bytes, mode: int = 0o666) -> None:
+        """Writes a file, made with its parent directories where it is missing.
+
+        :param path: inside the box; relative to where programs start.
+        :param mode: of a new file, less the umask.
+        :raises OSError: as open(2) and write(2) say it to a program in the box.
+        """
+        content = data.encode() if isinstance(data, str) else data
+        self._transfer(Transfer(os.fspath(path), 0, mode, why="the caller"), content, None)
+
+    def read(self, path: str | os.PathLike[str], max_size: int | None = MAX_OUTPUT) -> bytes:
+        """What is in a file.
+
+        :param max_size: bytes; a larger file is an OSError (EFBIG).
+        :raises OSError: as open(2) and read(2) say it to a program in the box.
+        """
+        step = Transfer(os.fspath(path), 1, 0, why="the caller")
+        return self._transfer(step, b"", max_size)
+
+    def _transfer(self, step: Transfer, data: bytes, ceiling: int | None) -> bytes:
+        from kokon.runtime.streams import communicate
+
+        asked = self._sandbox._options(("files",), None, {"init": False})
+        program = self._sandbox._open.program(asked, transfer=step)
+        reads = bool(step.direction)
+        pipes = Pipes(*((DEVNULL, PIPE, DEVNULL) if reads else (PIPE, DEVNULL, DEVNULL)))
+        try:
+            try:
+                process = program.start((pipes.program[0], pipes.program[1], pipes.program[2]))
+            finally:
+                pipes.close_theirs()
+            sink, source = pipes.take(0), pipes.take(1)
+            try:
+                ended, printed = communicate(
+                    process.pidfd,
+                    process.kill,
+                    outputs=(source,) if source >= 0 else (),
+                    feed=(sink, data) if sink >= 0 else None,
+                    ceiling=ceiling,
+                )
+                process.wait()
+                refused = process.spawned.failed
+            finally:
+                process.close()
+        finally:
+            program.close()
+            pipes.close()
+        if refused and program.plan.ops[refused.op] is step:
+            raise OSError(refused.error, os.strerror(refused.error), step.path)
+        if refused:
+            raise program.refused(refused)
+        if ended == "output":
+            raise OSError(EFBIG, os.strerror(EFBIG), step.path)
+        return bytes(printed.get(source, b""))

@@ -180,7 +180,7 @@ def test_a_state_that_is_somebody_elses(tmp_path: Path) -> None:
     assert status == 1
     found = finding(report, "store")
     assert (found["state"], found["found"]) == ("missing", f"not ours to use: {tmp_path}")
-    assert found["remedy"] == ['export KOKON_STORE="$HOME/kokon"']
+    assert found["remedy"] == ["export KOKON_STORE=$(mktemp -d)"]
 
 
 @pytest.mark.parametrize(

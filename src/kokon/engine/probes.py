@@ -18,6 +18,10 @@ from kokon.errors import CommandError, KokonError
 from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
     MS_SLAVE,
     NAMESPACES,
@@ -118,8 +122,10 @@ def all_of(host: HostFacts, store: str) -> dict[str, Probe]:
     found = {
         "memory": perform(host, ()),
         "user": perform(host, ("user",), [rights]),
-        "proc": perform(host, (*mounting, "pid"), [_filesystem("proc")]),
-        "sysfs": perform(host, (*mounting, "network"), [_filesystem("sysfs")]),
+        "proc": perform(host, (*mounting, "pid"), [_filesystem("proc", CLOSED)]),
+        "sysfs": perform(
+            host, (*mounting, "network"), [_filesystem("sysfs", CLOSED | MOUNT_ATTR_RDONLY)]
+        ),
         "filesystems": perform(
             host, (*mounting, "ipc"), [_filesystem(name) for name in ("tmpfs", "devpts", "mqueue")]
         ),
@@ -130,9 +136,11 @@ def all_of(host: HostFacts, store: str) -> dict[str, Probe]:
         ),
     }
     for name in ("mount", "pid", "ipc", "uts", "network", "cgroup", "time"):
-        unshared = [ops.Unshare(NAMESPACES[name], why=WHY)] if name in ("cgroup", "time") else []
-        kinds = ("user",) if unshared else ("user", name)
-        found[f"namespace {name}"] = perform(host, kinds, unshared)
+        late = name in ("cgroup", "time")
+        inside: list[Op] = [ops.Unshare(NAMESPACES[name], why=WHY)] if late else []
+        if name == "uts":
+            inside.append(ops.Hostname("kokon", why=WHY))
+        found[f"namespace {name}"] = perform(host, ("user",) if late else ("user", name), inside)
     if host.capabilities & BITS["SYS_ADMIN"] and host.owns_mounts:
         found["idmap"] = perform(host, ("user",), outside=_idmap(store))
     if host.subordinate_uids and host.subordinate_gids:
@@ -140,8 +148,12 @@ def all_of(host: HostFacts, store: str) -> dict[str, Probe]:
     return found
 
 
-def _filesystem(kind: str, options: tuple[str | None, ...] = ()) -> Op:
-    return ops.Filesystem(0, kind, options, 0, kind, why=WHY)
+CLOSED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+"""As a run mounts /proc and /sys: where the old ones are so, new ones have to be (EPERM)."""
+
+
+def _filesystem(kind: str, attributes: int = 0) -> Op:
+    return ops.Filesystem(0, kind, (), attributes, kind, why=WHY)
 
 
 PLACE = "/sys"

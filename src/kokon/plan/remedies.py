@@ -251,7 +251,7 @@ def empty_group(directory: str) -> tuple[str, ...]:
     (cgroups(7), no internal processes)."""
     return (
         f"mkdir -p {directory}/init && for pid in $(cat {directory}/cgroup.procs); do"
-        f" echo $pid > {directory}/init/cgroup.procs; done",
+        f" echo $pid > {directory}/init/cgroup.procs; done 2> /dev/null",
     )
 
 

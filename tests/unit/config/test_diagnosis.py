@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import replace
-from errno import EACCES, EINVAL, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Machine, str, str, str, str]] = {
     "podman-rootless": (
         root({"container": "podman", "probes": {"proc": refused(EPERM, "Filesystem"), **NO_RUN}},
              name="root-in-container"),
-        "proc and sysfs", MISSING, "parts of /proc", "podman run --security-opt unmask=ALL",
+        "proc and sysfs", MISSING, "parts of /proc", "--security-opt unmask=ALL",
     ),
     "centos-8": (
         root(kernel=[4, 18]), "kernel", MISSING, "Linux 4.18", "RHEL 9",
@@ -295,6 +295,13 @@ CASES: dict[str, tuple[Machine, str, str, str, str]] = {
     "read-only-cgroups": (
         root({"container": "docker", "cgroups_read_only": True, "probes": NO_LIMITS}),
         "limits", MISSING, "", "docker run --privileged",
+    ),
+    "top-group-holds-processes": (
+        root({"container": "podman", "probes": {
+            name: refused(EBUSY, "HostError", "it holds processes") for name in NO_LIMITS
+        }}, name="root-in-container"),
+        "limits", MISSING, "it holds processes",
+        "for pid in $(cat /sys/fs/cgroup/cgroup.procs); do echo $pid >",
     ),
     "something-else": (user({"probes": NO_LIMITS}), "limits", MISSING, "", "# be another"),
     "no-run-no-limits": (user({"probes": NO_RUN}), "limits", UNKNOWN, "see below", ""),

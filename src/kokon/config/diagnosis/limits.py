@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kokon.config.diagnosis.findings import MISSING, OK, PARTIAL, UNKNOWN, Finding, Machine
+from errno import EBUSY
+
+from kokon.config.diagnosis.findings import MISSING, OK, PARTIAL, UNKNOWN, Finding, Machine, Probe
 from kokon.plan import remedies
 
 LIMITS = {"memory": "--memory", "pids": "--pids-limit", "cpu": "--cpus"}
@@ -61,13 +63,14 @@ def limits(machine: Machine) -> Finding:
         PARTIAL if have else MISSING,
         found,
         "a run with them is refused, or takes --limits best-effort: limits of each process only",
-        _delegation(machine, refused.remedy if refused else ""),
+        _delegation(machine, refused or Probe(False)),
     )
 
 
-def _delegation(machine: Machine, said: str) -> tuple[str, ...]:
+def _delegation(machine: Machine, refused: Probe) -> tuple[str, ...]:
     """How such a user gets control groups on such a machine."""
     host = machine.facts
+    said = (f"# {refused.remedy}",) if refused.remedy else ()
     if machine.cgroups_read_only:
         return (
             *_writable_around(machine.container),
@@ -75,14 +78,17 @@ def _delegation(machine: Machine, said: str) -> tuple[str, ...]:
         )
     if host.cgroups.mode == "none":
         return ()  # the finding above has the line
+    tree = host.cgroups.unified
+    if tree and host.cgroups.mode == "v2" and refused.errno == EBUSY:
+        return remedies.empty_group(tree.mount_point)
     if machine.is_root and host.maps_all_ids:
-        return (f"# {said}",) if said else ()
+        return said
     if host.cgroups.mode in ("v1", "hybrid"):
         if machine.container or not machine.systemd:
             return ("# run kokon as root, or on a machine with control groups of version 2",)
         return remedies.kernel_argument(machine.distribution, V2)
     if not machine.systemd:
-        return (f"# {said}",) if said else ()
+        return said
     if not machine.manager:
         return remedies.linger(machine.name)
     if not machine.bus:
@@ -91,7 +97,7 @@ def _delegation(machine: Machine, said: str) -> tuple[str, ...]:
         return ("python3 -m pip install jeepney",)
     if machine.delegated is not None and not set(LIMITS) <= set(machine.delegated):
         return remedies.DELEGATE
-    return (f"# {said}",) if said else ()
+    return said
 
 
 def _writable_around(container: str) -> tuple[str, ...]:

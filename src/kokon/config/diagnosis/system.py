@@ -152,7 +152,7 @@ def places(machine: Machine) -> Finding:
     if machine.foreign:
         remedy = []
         if machine.store in machine.foreign:
-            remedy.append('export KOKON_STORE="$HOME/kokon"')
+            remedy.append("export KOKON_STORE=$(mktemp -d)")
         if machine.state in machine.foreign:
             remedy.append("export XDG_RUNTIME_DIR=$(mktemp -d)")
         return Finding(

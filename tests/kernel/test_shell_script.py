@@ -43,7 +43,7 @@ busybox grep -E '^(Cap|NoNewPrivs|Seccomp:|Umask|Uid|Gid|Groups|Sig[IB]|NSsid)' 
 busybox sed 's/^/limit /' /proc/self/limits
 busybox sed 's/^/group /' /proc/self/cgroup
 for file in $(busybox find /groups -name cgroup.procs 2>/dev/null); do
-    if busybox grep -qx $$ $file; then
+    if busybox grep -qxs $$ $file; then
         for limit in memory.limit_in_bytes memory.max pids.max cpu.cfs_quota_us cpu.max; do
             file=${file%/*}/$limit
             [ ! -e $file ] || echo "control $limit $(busybox cat $file)"

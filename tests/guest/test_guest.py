@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import kokon
+from kokon.engine.doctor import examine
 
 MODE = os.environ.get("KOKON_GUEST", "")
 pytestmark = pytest.mark.skipif(not MODE, reason="runs inside the guest (make test-guest)")
@@ -126,6 +127,18 @@ def test_what_is_missing_is_said(root: str) -> None:
         run(root, "id", user="1000")
     result = run(root, "cat /proc/self/uid_map; ulimit -v", memory="50M", limits="best-effort")
     assert result.stdout.split() == ["0", str(os.geteuid()), "1", str(50 << 10)]
+
+
+def test_doctor() -> None:
+    """It says what the tests above are about, and how this user gets the rest."""
+    report = examine()
+    found = {finding.area: finding for finding in report}
+    assert report.works, [finding for finding in report if finding.stops]
+    assert found["limits"].state == ("missing" if MODE == "single" else "ok")
+    assert found["control groups"].found.startswith("version 2")
+    if MODE == "single":
+        assert found["limits"].remedy == (f"sudo loginctl enable-linger {os.geteuid()}",)
+        assert found["subordinate ids"].remedy[0].startswith(f"echo {os.geteuid()}:")
 
 
 def test_label_that_cannot_be_set(root: str) -> None:

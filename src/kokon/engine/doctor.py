@@ -38,6 +38,7 @@ def _machine(host: HostFacts) -> Machine:
     mount = table.of(store)
     kind = mount.filesystem if mount else ""
     manager = f"/run/user/{host.uid}"
+    best, held = probes.run_best()
     return Machine(
         facts=host,
         user=user,
@@ -68,7 +69,8 @@ def _machine(host: HostFacts) -> Machine:
         state=paths.state(),
         foreign=tuple(path for path in (paths.store(), paths.state()) if not _ours(path)),
         open_files=_open_files(),
-        probes={**probes.all_of(host, store), **_runs()},
+        held=held,
+        probes={**probes.all_of(host, store), **_runs(), "run best": best},
     )
 
 

@@ -30,6 +30,7 @@ from kokon.plan import ops, wire
 from kokon.plan.plan import Plan
 from kokon.runtime.failure import failure
 from kokon.runtime.spawn import occupy_standard_numbers, spawn
+from kokon.security.ladder import RESOURCES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -205,8 +206,16 @@ def run_of_directory() -> Probe:
     )
 
 
-def _run(root: str, limits: dict[str, object]) -> None:
-    prepared = prepare(Options(root, (NOWHERE,), limits))
+def run_best() -> tuple[Probe, dict[str, tuple[bool, str]]]:
+    """A run of @host at the level ``best``, and what holds in it: whether, and by what."""
+    held: dict[str, tuple[bool, str]] = {}
+    return _attempt(lambda: _run("@host", {"level": "best"}, held)), held
+
+
+def _run(
+    root: str, options: dict[str, object], held: dict[str, tuple[bool, str]] | None = None
+) -> None:
+    prepared = prepare(Options(root, (NOWHERE,), options))
     try:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -217,6 +226,10 @@ def _run(root: str, limits: dict[str, object]) -> None:
                 process.close()
         finally:
             os.close(null)
+            if held is not None:
+                guarantees = prepared.guarantees
+                held.update({name: (guarantees[name].holds, guarantees[name].by)
+                             for name in RESOURCES if name != "limits"})  # fmt: skip
     finally:
         prepared.close()
 

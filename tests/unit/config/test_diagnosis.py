@@ -24,6 +24,7 @@ from kokon.config.diagnosis import (
     diagnose,
 )
 from kokon.kernel.facts import HostFacts
+from kokon.security.ladder import RUNGS
 
 HOSTS = Path(__file__).parents[2] / "golden/hosts"
 WORKS = Probe(True)
@@ -32,7 +33,9 @@ PROBES = (
     *(f"namespace {name}"
       for name in ("mount", "pid", "ipc", "uts", "network", "cgroup", "time")),
     "run @host", "run directory", "limits",
+    "run best",
 )  # fmt: skip
+HELD = dict.fromkeys(("files", "processes", "network", "system_calls"), (True, "namespaces"))
 
 
 def refused(errno: int, step: str = "", said: str = "the words", remedy: str = "") -> Probe:
@@ -66,7 +69,7 @@ def user(changes: dict[str, Any] | None = None, **facts: Any) -> Machine:
         helpers=HELPERS, subordinate=(True, True), free_ids=165536, systemd=True, manager=True,
         bus=True, delegated=("cpu", "memory", "pids"), store="/home/ada/.local/share/kokon",
         store_filesystem="ext4", state="/run/user/1000/kokon",
-        probes={**dict.fromkeys(PROBES, WORKS), "newuidmap": WORKS},
+        probes={**dict.fromkeys(PROBES, WORKS), "newuidmap": WORKS}, held=HELD,
     )  # fmt: skip
     return _changed(machine, changes)
 
@@ -350,6 +353,19 @@ CASES: dict[str, tuple[Machine, str, str, str, str]] = {
         user({"probes": {"run @host": refused(EPERM, "StepError", "step 3", "do this")}}),
         "run of @host", MISSING, "step 3", "# do this",
     ),
+    "lowest-rung": (
+        user({"probes": NO_RUN, "held": {**HELD, "processes": (False, "that is best effort")}}),
+        "level best", PARTIAL, "files, network, system calls held",
+        "kokon run --level best @host PROGRAM",
+    ),
+    "no-rung": (
+        user({"probes": {**NO_RUN, "run best": refused(EPERM, "StepError")}}),
+        "level best", MISSING, "the words", "",
+    ),
+    "store-on-overlay": (
+        root({"container": "docker", "store_filesystem": "overlay", "store_fit": False}),
+        "store", PARTIAL, "on overlay", "docker run -v kokon:/var/lib/kokon IMAGE",
+    ),
     "nothing-around": (user(), "around kokon", OK, "nothing", ""),
     "in-podman": (
         root({"container": "podman"}, name="root-in-container"),
@@ -358,14 +374,18 @@ CASES: dict[str, tuple[Machine, str, str, str, str]] = {
 }  # fmt: skip
 
 
+LANDLOCK_ALONE = RUNGS["processes", "traces"][1]
+
+
 def sample() -> Machine:
     """The machine of docs/doctor.md: Ubuntu 24.04 as it is installed, as an ordinary user."""
     return user(
         {
             **userns(kernel__apparmor_restrict_unprivileged_userns="1"),
+            "held": {**HELD, "processes": (False, LANDLOCK_ALONE)},
             "helpers": {}, "label": "unconfined", "landlock": 4,
             "probes": {
-                **NO_USER,
+                **NO_USER, "run best": WORKS,
                 **dict.fromkeys(("run @host", "run directory"), refused(
                     EPERM, "StepError",
                     "step 9 of 139 (asked by default): make every mount slave: mount_setattr:"

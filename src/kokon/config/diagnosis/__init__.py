@@ -58,6 +58,7 @@ def diagnose(machine: Machine) -> Report:
         system.places,
         system.run_of_host,
         system.run_of_directory,
+        system.run_at_best,
     )
     findings = [judge(machine) for judge in judges]
     if machine.is_root and machine.facts.maps_all_ids:

@@ -54,6 +54,7 @@ class Machine:
     :ivar foreign: which of these two cannot be ours: it belongs to somebody else, or is not
         writable.
     :ivar open_files: the soft limit of descriptors.
+    :ivar held: what a run at the level ``best`` holds, by resource: whether, and by what.
     :ivar probes: what was tried, by name; ``run …`` are whole runs, ``limit …`` runs with one
         limit.
     """
@@ -84,6 +85,7 @@ class Machine:
     state: str = ""
     foreign: tuple[str, ...] = ()
     open_files: int = 1024
+    held: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
     probes: Mapping[str, Probe] = field(default_factory=dict)
 
     def works(self, name: str) -> bool:
@@ -122,6 +124,7 @@ class Machine:
         given["probes"] = {name: Probe(**probe) for name, probe in value["probes"].items()}
         given["subordinate"] = tuple(value["subordinate"])
         given["foreign"] = tuple(value["foreign"])
+        given["held"] = {name: tuple(entry) for name, entry in value["held"].items()}
         if value["delegated"] is not None:
             given["delegated"] = tuple(value["delegated"])
         return cls(**given)

@@ -7,6 +7,10 @@ from errno import ENOSYS, EOPNOTSUPP
 from kokon.config.diagnosis.findings import MISSING, OK, PARTIAL, UNKNOWN, Finding, Machine
 from kokon.plan import remedies
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.config.diagnosis.findings import Probe
+
 FLOOR = (5, 14)
 ARCHITECTURES = ("x86_64", "aarch64")
 FEWEST_FILES = 300
@@ -60,8 +64,9 @@ def programs_in_memory(machine: Machine) -> Finding:
             area, MISSING, "vm.memfd_noexec=2", "kokon's init cannot be started",
             remedies.set_sysctl("vm.memfd_noexec", 1), needed=True,
         )  # fmt: skip
-    remedy = (f"# {probe.remedy}",) if probe.remedy else ()
-    return Finding(area, MISSING, probe.said, "kokon's init cannot be started", remedy, needed=True)
+    return Finding(
+        area, MISSING, probe.said, "kokon's init cannot be started", _lines(probe), needed=True
+    )
 
 
 def open_files(machine: Machine) -> Finding:
@@ -159,6 +164,12 @@ def places(machine: Machine) -> Finding:
             area, MISSING, f"not ours to use: {' and '.join(machine.foreign)}",
             "no run has a place of its own", tuple(remedy), needed=True,
         )  # fmt: skip
+    if not machine.store_fit and machine.container in ("docker", "podman"):
+        return Finding(
+            area, PARTIAL, f"{found}, which cannot hold an overlay's writes",
+            "roots are copied for each run, which takes longer",
+            (f"{machine.container} run -v kokon:{machine.store} IMAGE",),
+        )  # fmt: skip
     if not machine.store_fit:
         return Finding(
             area, PARTIAL, f"{found}, which cannot hold an overlay's writes",
@@ -184,11 +195,32 @@ def run_of_directory(machine: Machine) -> Finding:
     return _run(machine, "directory", "run of a directory")
 
 
+def run_at_best(machine: Machine) -> Finding:
+    """What a run goes without where it may (docs/levels.md)."""
+    area, probe = "level best", machine.probes.get("run best")
+    if probe is None:
+        return Finding(area, UNKNOWN, "not tried")
+    if not probe.works:
+        return Finding(area, MISSING, probe.said, "no run works at all", _lines(probe))
+    words = {name: name.replace("_", " ") for name in machine.held}
+    loose = [f"{words[name]}: {by}" for name, (holds, by) in machine.held.items() if not holds]
+    if loose:
+        kept = ", ".join(words[name] for name, (holds, _) in machine.held.items() if holds)
+        return Finding(
+            area, PARTIAL, f"@host runs; {kept or 'nothing'} held", f"not held: {'; '.join(loose)}",
+            ("kokon run --level best @host PROGRAM  # where that is enough",),
+        )  # fmt: skip
+    return Finding(area, OK, f"{', '.join(words.values())} are held")
+
+
+def _lines(probe: Probe) -> tuple[str, ...]:
+    return (f"# {probe.remedy}",) if probe.remedy else ()
+
+
 def _run(machine: Machine, root: str, area: str) -> Finding:
     probe = machine.probes.get(f"run {root}")
     if probe is None:
         return Finding(area, UNKNOWN, "not tried", needed=True)
     if probe.works:
         return Finding(area, OK, "works", needed=True)
-    remedy = (f"# {probe.remedy}",) if probe.remedy else ()
-    return Finding(area, MISSING, probe.said, "", remedy, needed=True)
+    return Finding(area, MISSING, probe.said, "", _lines(probe), needed=True)

@@ -142,6 +142,10 @@ def private_directory(path: str) -> str:
         found = os.lstat(path)
     except NotADirectoryError:
         raise _not_private(os.path.dirname(path)) from None
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be looked at", errno=error.errno or 0, remedy=_another_place(path)
+        ) from error
     if not _private(found):
         raise _not_private(path, found)
     return path

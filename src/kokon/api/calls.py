@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 
 from kokon.api import arguments
+from kokon.api.call import MAX_OUTPUT, Call
 from kokon.api.completed import CompletedProcess
-from kokon.api.pipes import DEVNULL, PIPE, Pipes, Text
+from kokon.api.pipes import DEVNULL, Pipes, Text
 from kokon.api.process import Popen
-from kokon.engine.run import deadline, finish, prepare
+from kokon.engine.run import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import IO, Any
 
-    from kokon.engine.run import Outcome, Prepared
-    from kokon.runtime.process import FirstProcess
-
-MAX_OUTPUT = 64 << 20
-"""Bytes of captured output beyond which a run is ended."""
+    from kokon.engine.run import Prepared
 
 
 def run(
@@ -93,11 +90,11 @@ def run(
     )  # fmt: skip
     if asked.tty:
         raise TypeError("run() has no terminal to give; popen(..., tty=True) has")
-    return complete(
+    return Call(
         lambda: prepare(asked), words, stdin=stdin, stdout=stdout, stderr=stderr, input=input,
         capture_output=capture_output, text=Text(text, encoding, errors), check=check,
         timeout=timeout, max_output=max_output, overflow=overflow,
-    )  # fmt: skip
+    ).run()  # fmt: skip
 
 
 def popen(
@@ -151,110 +148,3 @@ def live(
     if tty:
         stdin = stdout = stderr = DEVNULL
     return Popen(prepared(), words, Pipes(stdin, stdout, stderr), text, bufsize)
-
-
-def complete(
-    prepared: Callable[[], Prepared],
-    words: tuple[str, ...],
-    *,
-    stdin: int | IO[Any] | None,
-    stdout: int | IO[Any] | None,
-    stderr: int | IO[Any] | None,
-    input: str | bytes | None,
-    capture_output: bool,
-    text: Text,
-    check: bool,
-    timeout: float | None,
-    max_output: int | str | None,
-    overflow: str,
-) -> CompletedProcess:
-    """Runs what ``prepared`` prepares to its end; the other parameters are those of ``run``."""
-    if capture_output:
-        if stdout is not None or stderr is not None:
-            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-        stdout = stderr = PIPE
-    if input is not None and stdin is not None:
-        raise ValueError("stdin and input arguments may not both be used.")
-    if overflow not in ("end", "truncate", "error"):
-        raise ValueError(f"overflow is end, truncate or error, not {overflow!r}")
-    feed, ceiling, limit = text.encode(input), _ceiling(max_output), deadline(timeout)
-    run = prepared()
-    try:
-        pipes = Pipes(stdin, stdout, stderr, feeds=feed is not None)
-        try:
-            process = run.start((pipes.program[0], pipes.program[1], pipes.program[2]))
-        except BaseException:
-            pipes.close()
-            raise
-        finally:
-            pipes.close_theirs()
-        outcome, out, err = _collect(
-            run, process, pipes, feed or b"", limit, ceiling, ends_full=overflow != "truncate"
-        )
-    finally:
-        left = run.close()
-    result = CompletedProcess(words, text.decode(out), text.decode(err), outcome, run)
-    result.notes += tuple(f"what the run used is still there: {error}" for error in left)
-    if outcome.cause == "timeout":
-        from kokon.api.ends import TimeoutExpired
-
-        assert timeout is not None
-        raise TimeoutExpired(words, timeout, result)
-    if outcome.cause == "output" and overflow == "error":
-        from kokon.api.ends import OutputExceeded
-
-        assert ceiling is not None
-        raise OutputExceeded(result, ceiling)
-    if check:
-        result.check_returncode()
-    return result
-
-
-def _collect(
-    run: Prepared,
-    process: FirstProcess,
-    pipes: Pipes,
-    feed: bytes,
-    limit: float | None,
-    ceiling: int | None,
-    *,
-    ends_full: bool,
-) -> tuple[Outcome, bytes | None, bytes | None]:
-    """Feeds, reads and waits: how it ended, and what it printed to each stream that is a pipe."""
-    try:
-        ended_by = "exit"
-        printed: dict[int, bytearray] = {}
-        sink, out, err = (pipes.take(number) for number in range(3))
-        outputs = tuple(fd for fd in (out, err) if fd >= 0)
-        if outputs or sink >= 0 or limit is not None:
-            from kokon.runtime.streams import communicate
-
-            ended_by, printed = communicate(
-                process.pidfd,
-                process.kill,
-                outputs=outputs,
-                feed=(sink, feed) if sink >= 0 else None,
-                deadline=limit,
-                ceiling=ceiling,
-                ends_full=ends_full,
-            )
-        outcome = finish(run, process, ended_by)
-        of_out, of_err = (bytes(printed[fd]) if fd >= 0 else None for fd in (out, err))
-        return outcome, of_out, of_err
-    except BaseException:
-        process.kill()
-        try:
-            process.wait()
-        except Exception:
-            pass
-        raise
-    finally:
-        process.close()
-
-
-def _ceiling(value: int | str | None) -> int | None:
-    if value is None or (isinstance(value, int) and value >= 0):
-        return value
-    from kokon.config.sizes import memory_bytes
-
-    return memory_bytes(value, "max_output")

@@ -6,7 +6,8 @@ import os
 from errno import EFBIG
 
 from kokon.api import arguments
-from kokon.api.calls import MAX_OUTPUT, complete, live
+from kokon.api.call import MAX_OUTPUT, Call
+from kokon.api.calls import live
 from kokon.api.completed import CompletedProcess, Usage
 from kokon.api.pipes import DEVNULL, PIPE, Pipes, Text
 from kokon.api.process import Popen
@@ -31,6 +32,10 @@ OF_THE_BOX = frozenset(
     option.python for option in TABLE if option.group == "Limits"
 ) | {"volumes", "mounts", "tmpfs", "devices", "keep", "rw"}  # fmt: skip
 """What is done when the box is made, and not again for a program."""
+
+
+NO_PROGRAM = ("box",)
+"""What stands where options have a program."""
 
 
 class Sandbox:
@@ -66,13 +71,13 @@ class Sandbox:
             **options, "volumes": volumes, "user": None if user is None else str(user),
             "init": init,
         }  # fmt: skip
-        asked = arguments.options((), root, env, self._keywords)
+        asked = arguments.options(NO_PROGRAM, root, env, self._keywords)
         if cwd is None and len(asked.volumes) == 1:
             from kokon.config.volumes import volume
 
             cwd = volume(asked.volumes[0]).destination
         self._keywords["cwd"] = cwd
-        self._box = Box(arguments.options((), root, env, self._keywords))
+        self._box = Box(arguments.options(NO_PROGRAM, root, env, self._keywords))
         self.files = Files(self)
 
     def run(
@@ -104,11 +109,11 @@ class Sandbox:
         """
         words = arguments.words(args)
         asked = self._options(words, env, options)
-        return complete(
+        return Call(
             lambda: self._open.program(asked), words, stdin=stdin, stdout=stdout, stderr=stderr,
             input=input, capture_output=capture_output, text=Text(text, encoding, errors),
             check=check, timeout=timeout, max_output=max_output, overflow=overflow,
-        )  # fmt: skip
+        ).run()  # fmt: skip
 
     def popen(
         self,

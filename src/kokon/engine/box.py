@@ -7,10 +7,10 @@ that.  Each program has processes of its own in it (``compile/box.py``).
 from __future__ import annotations
 
 import os
-from errno import EINVAL
 
-from kokon.compile.box import compile_program, kept
+from kokon.compile.box import compile_program
 from kokon.compile.inputs import Launch
+from kokon.compile.process import execution
 from kokon.engine import limits, plans
 from kokon.engine.run import Prepared, prepare, surroundings, taken_back
 from kokon.errors import RequestError
@@ -101,7 +101,7 @@ class Box:
             check.check(common)
             common.template = Template(common)
             plans.keep(self._plans, key, common)
-        last = transfer or plans.execution(options.args, configuration.spec.process.env)
+        last = transfer or execution(options.args, configuration.spec.process.env)
         plan = Plan((*common.ops[:-1], last), common.inherited, common.notes, common.template)
         placed.descriptors += self._descriptors
         return Program(

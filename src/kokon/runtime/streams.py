@@ -40,13 +40,14 @@ class Exchange:
         self._left = ceiling
         self._sink, data = feed if feed else (-1, b"")
         self._data = memoryview(data)
-        self._poller = select.poll()
-        self._poller.register(pidfd, select.POLLIN)
+        # Not poll(2): an event loop can wait for the descriptor of an epoll(7).
+        self._poller = select.epoll()
+        self._poller.register(pidfd, select.EPOLLIN)
         for fd in outputs:
-            self._poller.register(fd, select.POLLIN)
+            self._poller.register(fd, select.EPOLLIN)
         if self._sink >= 0:
             os.set_blocking(self._sink, False)
-            self._poller.register(self._sink, select.POLLOUT)
+            self._poller.register(self._sink, select.EPOLLOUT)
 
     def until(self, deadline: float | None, *, ends_full: bool = False) -> str:
         """Goes on until the process has ended (``exit``) or the time is over (``timeout``).
@@ -57,21 +58,39 @@ class Exchange:
         """
         while True:
             wait = wait_until(deadline)
-            ready = {fd for fd, _ in self._poller.poll(wait)}
-            if not ready:
-                if wait != LONGEST:
-                    return "timeout"
-                continue
-            if self._sink in ready:
-                self._write()
-            readable = self._reading & ready
-            full = [fd for fd in readable if not self._read(fd)]
-            if full and ends_full:
-                return "output"
-            # The process is gone and what it left in the pipes is read: a process that shares
-            # the host's pid namespace and holds a pipe open must not hold us.
-            if self._pidfd in ready and not readable:
-                return "exit"
+            moved = self.step(None if wait is None else wait / 1000)
+            if moved == "exit" or (moved == "output" and ends_full):
+                return moved
+            if moved == "nothing" and wait != LONGEST:
+                return "timeout"
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when :meth:`step` has something to do."""
+        return self._poller.fileno()
+
+    def step(self, seconds: float | None = 0) -> str:
+        """Waits that long at most, and moves what is there.
+
+        :returns: ``nothing`` was there, ``moved``, ``output`` when some of it was beyond the
+            ceiling, ``exit`` when the process has ended and all is read.
+        """
+        ready = {fd for fd, _ in self._poller.poll(seconds)}
+        if not ready:
+            return "nothing"
+        if self._sink in ready:
+            self._write()
+        readable = self._reading & ready
+        if [fd for fd in readable if not self._read(fd)]:
+            return "output"
+        # The process is gone and what it left in the pipes is read: a process that shares
+        # the host's pid namespace and holds a pipe open must not hold us.
+        return "exit" if self._pidfd in ready and not readable else "moved"
+
+    def take(self, fd: int) -> bytes:
+        """What was printed since it was last taken."""
+        part = bytes(self.output[fd])
+        self.output[fd].clear()
+        return part
 
     def _read(self, fd: int) -> bool:
         """Takes what is there; False when some of it was beyond the ceiling."""
@@ -106,6 +125,7 @@ class Exchange:
 
     def close(self) -> None:
         """Closes every pipe."""
+        self._poller.close()
         self._close_sink()
         for fd in self.output:
             os.close(fd)

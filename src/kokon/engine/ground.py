@@ -123,7 +123,7 @@ class Ground:
                 )
             rights = landlock.SEE if "rro" in mount.options else landlock.CHANGE
             if "rnoexec" in mount.options:
-                rights &= ~landlock.LANDLOCK_EXECUTE
+                rights &= ~landlock.RUN
             rules.allow(mount.source, rights, directory=known[mount.source].directory)
         return Reach(rules.paths, rules.accesses, options.network == "host")
 

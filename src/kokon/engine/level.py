@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kokon.plan.plan import Plan
     from kokon.runtime.spawn import Report, Spawned
 
-_learned: tuple[object, tuple[str, ...]] = (None, ())
-"""What was refused to this process, in the user namespace that it was in."""
+_learned: dict[object, tuple[str, ...]] = {}
+"""What was refused to this process, by level and the user namespace that it was in."""
 
 LOOK = 50
 """Milliseconds after which it is looked whether init runs yet, if its reports do not end."""
@@ -38,29 +38,30 @@ def lacking(options: Options, host: HostFacts) -> tuple[str, ...]:
     word = levels.level(options)
     if word == "full":
         return ()
+    names = _learned.get(_here(word), ())
     # Without an id that is mapped no user namespace can be made (user_namespaces(7)).
-    none = not host.is_root and not (host.user_namespaces and host.id_map)
-    if word == "landlock" or none:
-        return (NAMESPACES,)
-    key, names = _learned
-    return names if key == _here() else ()
+    none = not host.is_root and not (host.user_namespaces and host.uid_map)
+    if NAMESPACES not in names and (word == "landlock" or none):
+        return (NAMESPACES, *names)
+    return names
 
 
-def _here() -> tuple[object, ...]:
-    return os.getpid(), os.readlink("/proc/self/ns/user")
+def _here(word: str) -> tuple[object, ...]:
+    return word, os.getpid(), os.readlink("/proc/self/ns/user")
 
 
-def learn(plan: Plan, report: Report | None, names: tuple[str, ...]) -> bool:
-    """Notes what a refused step means for the next plan; whether there is one.
+def notes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What a person should know of a run that goes without these."""
+    return (*((LOWEST,) if NAMESPACES in names else ()), *lacks.notes(names))
 
-    :param names: what the plan went without already.
-    """
-    global _learned
-    name = _meant(plan, report, names)
-    if not name:
-        return False
-    _learned = _here(), (*names, name)
-    return True
+
+def learn(prepared: Prepared, report: Report | None) -> bool:
+    """Notes what a refused step means for the next plan; whether there is one."""
+    name = _meant(prepared.plan, report, prepared.without)
+    if name:
+        key = _here(levels.level(prepared.options))
+        _learned[key] = (*prepared.without, name)
+    return bool(name)
 
 
 def _meant(plan: Plan, report: Report | None, names: tuple[str, ...]) -> str:
@@ -94,16 +95,18 @@ def lowest(options: Options, found: FoundRoot, box: bool, undo: Undo) -> Ground:
 def advise(error: KokonError, plan: Plan, report: Report, found: FoundRoot) -> None:
     """Adds what ``--level best`` would do about a refused step."""
     name = _meant(plan, report, ())
-    words = f"--level best goes on without: {lacks.note(name)}" if name else ""
-    if name == NAMESPACES:
-        words = WITHOUT_NAMESPACES if found.assembly else ""
-    _add(error, words)
+    if name == NAMESPACES and found.assembly:
+        add(error, WITHOUT_NAMESPACES)
+    elif name and name != NAMESPACES:
+        add(error, f"--level best goes on without it: {lacks.notes((name,))[0]}")
 
 
+LOWEST = "there are no namespaces: Landlock and filters hold the program (docs/levels.md)"
 WITHOUT_NAMESPACES = "--level best runs it without namespaces, by Landlock and filters alone"
 
 
-def _add(error: KokonError, words: str) -> None:
+def add(error: KokonError, words: str) -> None:
+    """Another thing to do about an error."""
     error.remedy = "; or: ".join(part for part in (error.remedy, words) if part)
 
 
@@ -113,8 +116,8 @@ def guarantees(prepared: Prepared) -> Guarantees:
 
     rung = "cgroup" if prepared.limits.manager else "rlimits"
     single = dict.fromkeys(levels.asked_limits(prepared.options), rung)
-    notes = tuple(lacks.note(name) for name in prepared.without if name != NAMESPACES)
     limits = rung if single else "none"
+    notes = lacks.notes(prepared.without)
     return Guarantees({**rungs(prepared.plan), "limits": limits}, single, notes)
 
 
@@ -167,5 +170,5 @@ def check_requirements(prepared: Prepared) -> None:
 
 def impossible(error: KokonError, cause: KokonError) -> KokonError:
     """The error of a run that can have neither namespaces nor the lowest rung."""
-    _add(error, f"without namespaces it cannot run either: {cause}")
+    add(error, f"without namespaces it cannot run either: {cause}")
     return error

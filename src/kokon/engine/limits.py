@@ -98,7 +98,8 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
             return placed
         if options.limits != "best-effort" and options.level in (None, "full"):
             raise
-        _by_rlimits(placed, resources, error)
+        own = any(n.type == "user" for n in configuration.spec.linux.namespaces)
+        _by_rlimits(placed, resources, error, own)
         return placed
     if not placement.paths:
         placed.notes = (SURVIVORS,)
@@ -166,12 +167,15 @@ SURVIVORS = (
 )
 
 
-def _by_rlimits(placed: Placed, resources: Resources, error: HostError) -> None:
-    """Limits of setrlimit(2) in place of a control group's, and what they are worth."""
+def _by_rlimits(placed: Placed, resources: Resources, error: HostError, own: bool) -> None:
+    """Limits of setrlimit(2) in place of a control group's, and what they are worth.
+
+    :param own: there is a user namespace; else RLIMIT_NPROC counts what the user runs elsewhere.
+    """
     stand_ins = []
     notes = [f"limits are not held by a control group: {error.what}"]
     memory = resources.memory.limit if resources.memory else None
-    pids = resources.pids.limit if resources.pids else None
+    pids = resources.pids.limit if resources.pids and own else None
     for limit, name, worth in (
         (memory, "as", "address space of each process"),
         (pids, "nproc", "processes of the same user here"),

@@ -261,15 +261,19 @@ def _prepare(
 ) -> Prepared:
     host = facts.current()
     without: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
     ground: Ground | None = None
     if options.level is not None:
         from kokon.engine import level
 
         without = level.lacking(options, host)
+        lacking = level.notes(without)
     found = roots.find(options, host, progress)
     if "namespaces" in without:
         ground = level.lowest(options, found, box, undo)
     kinds = () if ground else wanted_namespaces(options, host, {})
+    if not ground:
+        lacking += implied(options, kinds)
     maps = None
     if "user" in kinds:
         try:
@@ -323,9 +327,9 @@ def _prepare(
         if needs_child
         else ()
     )
+    noted = () if ground and placed.manager is None else placed.notes
     notes = (
-        *told, *found.notes, *implied(options, kinds), *configuration.notes, *placed.notes,
-        *plan.notes,
+        *told, *found.notes, *lacking, *configuration.notes, *noted, *plan.notes,
     )  # fmt: skip
     prepared = Prepared(
         plan, configuration, host, placed, maps, notes, undo, found, options, without

@@ -44,6 +44,7 @@ OF_FILES = (
 
 SEE = LANDLOCK_READ_FILE | LANDLOCK_READ_DIR | LANDLOCK_EXECUTE
 NAMES = LANDLOCK_READ_DIR
+RUN = LANDLOCK_EXECUTE
 USE = LANDLOCK_READ_FILE | LANDLOCK_WRITE_FILE | LANDLOCK_TRUNCATE
 """Of a device such as /dev/null."""
 CHANGE = (LANDLOCK_IOCTL_DEV - 1) & ~(LANDLOCK_MAKE_CHAR | LANDLOCK_MAKE_BLOCK)
@@ -125,7 +126,7 @@ def beneath(path: str, directory: str) -> bool:
 
 def on_the_way(path: str, hidden: Iterable[str]) -> list[str]:
     """The directories from ``path`` to the hidden ones in it, these left out."""
-    found = {}
+    found: dict[str, None] = {}
     for each in hidden:
         above = each
         while above != path and beneath(above, path):

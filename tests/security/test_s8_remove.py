@@ -14,7 +14,7 @@ from kokon.errors import HostError
 from kokon.kernel.removal import remove_tree
 
 SEEN = {
-    "S8": "links are followed; mounts are entered",
+    "S8": "links are followed; mounts are entered and not told",
 }
 
 

@@ -70,8 +70,8 @@ def perform(
             )
     start: list[Op] = [ops.Propagation(MS_SLAVE, why=WHY)] if "mount" in namespaces else []
     clone = ops.Clone(flags, adopt=0 if host.process_1 else 1, why=WHY)
-    probe, report_op = _spawn(clone, [*between, *outside], [*start, *inside], host, turn)
-    if report_op is clone and probe.errno == ENOSYS and not clone.legacy:
+    probe, refused = _spawn(clone, [*between, *outside], [*start, *inside], host, turn)
+    if refused is clone and probe.errno == ENOSYS:
         # As a run does: filters around us answer ENOSYS to clone3.
         legacy = ops.Clone(flags, adopt=clone.adopt, legacy=1, why=WHY)
         probe, _ = _spawn(legacy, [*between, *outside], [*start, *inside], host, turn)
@@ -85,6 +85,7 @@ def _spawn(
     host: HostFacts,
     turn: Callable[[int], None] | None,
 ) -> tuple[Probe, Op | None]:
+    """Performs it; the probe, and the op at which it ended."""
     last = ops.Execute((NOWHERE,), ("",), (), why=WHY)
     plan = Plan((clone, *outside, ops.Release(why=WHY), *inside, last))
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -98,7 +99,7 @@ def _spawn(
         finally:
             spawned.end()
     except KokonError as error:
-        return Probe(False, error.errno, "spawn", str(error)), None
+        return Probe(False, error.errno, "spawn", _words(error), error.remedy), None
     finally:
         os.close(null)
     if report is None:

@@ -250,6 +250,16 @@ CASES: dict[str, tuple[Machine, str, str, str, str]] = {
               "probes": dict.fromkeys(PROBES, refused(EACCES, "spawn"))}),
         "programs in memory", MISSING, "vm.memfd_noexec=2", "sudo sysctl -w vm.memfd_noexec=1",
     ),
+    "memfd-refused-by-a-profile": (
+        user({"label": "confined (enforce)",
+              "probes": dict.fromkeys(PROBES, refused(EACCES, "spawn"))},
+             security_module="apparmor"),
+        "programs in memory", MISSING, "apparmor label confined", "/memfd:kokon-init",
+    ),
+    "refused-by-a-profile": (
+        user({"label": "confined (enforce)", "probes": NO_USER}, security_module="apparmor"),
+        "user namespaces", MISSING, "AppArmor profile confined", "journalctl -k -g",
+    ),
     "memfd-noexec-and-so": (
         user({"settings": {"vm.memfd_noexec": "2"},
               "probes": dict.fromkeys(PROBES, refused(EACCES, "spawn"))}),

@@ -99,6 +99,11 @@ class Machine:
         return self.facts.uid == 0
 
     @property
+    def confined(self) -> bool:
+        """A security module has a rule for us in particular."""
+        return self.label not in ("", "unconfined")
+
+    @property
     def name(self) -> str:
         """What loginctl(1) calls us: the name, else the id."""
         return self.user or str(self.facts.uid)

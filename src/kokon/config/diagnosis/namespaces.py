@@ -63,6 +63,11 @@ def _refused(machine: Machine) -> tuple[str, tuple[str, ...]]:
         )
     if machine.container or machine.filtered:
         return f"refused here: {probe.said}", remedies.around(machine.container)
+    if machine.confined and machine.facts.security_module == "apparmor":
+        return (
+            f"refused, perhaps by our AppArmor profile {machine.label}: {probe.said}",
+            ("sudo journalctl -k -g 'apparmor=.DENIED'  # what it has refused",),
+        )
     if machine.enforcing:
         return (
             f"refused, perhaps by SELinux: {probe.said}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import ENOSYS, EOPNOTSUPP
+from errno import EACCES, ENOSYS, EOPNOTSUPP, EPERM
 
 from kokon.config.diagnosis.findings import MISSING, OK, PARTIAL, UNKNOWN, Finding, Machine
 from kokon.plan import remedies
@@ -59,14 +59,13 @@ def programs_in_memory(machine: Machine) -> Finding:
     area, probe = "programs in memory", machine.probes.get("memory")
     if probe is None or probe.works:
         return Finding(area, OK, "can be executed", needed=True)
+    found, remedy = probe.said, _lines(probe)
     if machine.settings.get("vm.memfd_noexec") == "2":
-        return Finding(
-            area, MISSING, "vm.memfd_noexec=2", "kokon's init cannot be started",
-            remedies.set_sysctl("vm.memfd_noexec", 1), needed=True,
-        )  # fmt: skip
-    return Finding(
-        area, MISSING, probe.said, "kokon's init cannot be started", _lines(probe), needed=True
-    )
+        found, remedy = "vm.memfd_noexec=2", remedies.set_sysctl("vm.memfd_noexec", 1)
+    elif probe.errno in (EACCES, EPERM) and machine.confined:
+        found = f"refused, perhaps by our {machine.facts.security_module} label {machine.label}"
+        remedy = (f"# allow {machine.label} to execute /memfd:kokon-init",)
+    return Finding(area, MISSING, found, "kokon's init cannot be started", remedy, needed=True)
 
 
 def open_files(machine: Machine) -> Finding:

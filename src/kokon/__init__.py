@@ -13,13 +13,16 @@ Where things are, from the lowest layer up (an import only ever goes down):
     storage
     config            what a person asks -> spec
     engine            a run from beginning to end
-    api, cli          the two ways in
+    api, cli          the two ways in; aio is the first one for asyncio
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kokon import aio as aio
+    from kokon.aio import run as arun
+    from kokon.aio import stream as astream
     from kokon.api.calls import popen, run
     from kokon.api.completed import CompletedProcess, Usage
     from kokon.api.ends import CalledProcessError, OutputExceeded, TimeoutExpired
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "aio": ("arun", "astream"),
     "api.calls": ("popen", "run"),
     "api.completed": ("CompletedProcess", "Usage"),
     "api.ends": ("CalledProcessError", "OutputExceeded", "TimeoutExpired"),
@@ -56,6 +60,9 @@ _HOMES = {
     ),
 }  # fmt: skip
 """Modules, and the public names that they are the home of."""
+
+_OTHER_NAMES = {"arun": "run", "astream": "stream"}
+"""Names that are others in their homes."""
 
 __all__ = [
     "DEVNULL",
@@ -80,6 +87,9 @@ __all__ = [
     "TimeoutExpired",
     "Usage",
     "UserError",
+    "aio",
+    "arun",
+    "astream",
     "popen",
     "run",
 ]
@@ -87,9 +97,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Everything public is loaded when it is first used: ``import kokon`` itself costs nothing."""
+    if name == "aio":
+        return __import__("kokon.aio", fromlist=("aio",))
     for module, names in _HOMES.items():
         if name in names:
-            value: object = getattr(__import__(f"kokon.{module}", fromlist=names), name)
+            home = __import__(f"kokon.{module}", fromlist=names)
+            value: object = getattr(home, _OTHER_NAMES.get(name, name))
             globals()[name] = value
             return value
     raise AttributeError(f"module 'kokon' has no attribute {name!r}")

@@ -19,7 +19,8 @@ LAYERS = {
     "config": 5,
     "engine": 6,
     "api": 7, "cli": 7, "evaluate": 7,
-    "__init__": 8, "__main__": 8,
+    "aio": 8, "__main__": 8,
+    "__init__": 9,
 }  # fmt: skip
 
 PURE = {"spec", "plan", "security", "compile", "config"}

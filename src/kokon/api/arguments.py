@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from kokon.config.options import KNOWN, LISTS, Options
-from kokon.errors import OptionError
+from kokon.errors import KokonError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 COMMAND_LINE_ONLY = ("interactive", "timeout")
 SEPARATORS = {"volumes": ":", "tmpfs": ":", "devices": ":", "add_host": ":"}
 """What stands between key and value of an entry that is given as a mapping, where it is not =."""
+
+
+def in_python(error: KokonError) -> None:
+    """Has an error name options as keywords."""
+    from kokon.config import keywords
+
+    keywords.in_python(error)
 
 
 def words(args: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
@@ -45,6 +52,8 @@ def options(
             value = _entries(name, value)
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
+        elif name == "user" and value is not None:
+            value = str(value)
         values[name] = value
     for name, value in (env or {}).items():
         if not isinstance(value, str) or "=" in name:

@@ -3,22 +3,30 @@ lets others go on in between."""
 
 from __future__ import annotations
 
+from kokon.api.arguments import in_python
 from kokon.api.completed import CompletedProcess
-from kokon.api.pipes import PIPE, Pipes
+from kokon.api.pipes import PIPE, Pipes, Text
 from kokon.engine.run import deadline, finish
+from kokon.errors import KokonError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
-    from kokon.api.pipes import Text
     from kokon.engine.run import Prepared
     from kokon.runtime.process import FirstProcess
     from kokon.runtime.streams import Exchange
 
 MAX_OUTPUT = 64 << 20
 """Bytes of captured output beyond which a run is ended."""
+
+
+ARGUMENTS = frozenset(
+    ("stdin", "stdout", "stderr", "input", "capture_output", "text", "encoding", "errors", "check",
+     "timeout", "max_output", "overflow")
+)  # fmt: skip
+"""What of the arguments of ``kokon.run`` is a call's own; all others are options."""
 
 
 class Call:
@@ -35,16 +43,18 @@ class Call:
         prepare: Callable[[], Prepared],
         words: tuple[str, ...],
         *,
-        stdin: int | IO[Any] | None,
-        stdout: int | IO[Any] | None,
-        stderr: int | IO[Any] | None,
-        input: str | bytes | None,
-        capture_output: bool,
-        text: Text,
-        check: bool,
-        timeout: float | None,
-        max_output: int | str | None,
-        overflow: str,
+        stdin: int | IO[Any] | None = None,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        input: str | bytes | None = None,
+        capture_output: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+        max_output: int | str | None = MAX_OUTPUT,
+        overflow: str = "end",
     ) -> None:
         if capture_output:
             if stdout is not None or stderr is not None:
@@ -54,11 +64,11 @@ class Call:
             raise ValueError("stdin and input arguments may not both be used.")
         if overflow not in ("end", "truncate", "error"):
             raise ValueError(f"overflow is end, truncate or error, not {overflow!r}")
-        self._feed = text.encode(input)
+        self._text = Text(text, encoding, errors)
+        self._feed = self._text.encode(input)
         self._ceiling = _ceiling(max_output)
         self._prepare = prepare
         self._words = words
-        self._text = text
         self._check = check
         self._timeout = timeout
         self._streams = (stdin, stdout, stderr)
@@ -74,7 +84,11 @@ class Call:
         :param watched: there is an exchange in any case.
         :raises KokonError: as ``kokon.run``.
         """
-        self._run = self._prepare()
+        try:
+            self._run = self._prepare()
+        except KokonError as error:
+            in_python(error)
+            raise
         try:
             pipes = Pipes(*self._streams, feeds=self._feed is not None)
             try:
@@ -92,8 +106,10 @@ class Call:
 
                 feed = (sink, self._feed or b"") if sink >= 0 else None
                 self.exchange = Exchange(self._process.pidfd, reads, feed, self._ceiling)
-        except BaseException:
+        except BaseException as error:
             self._run.close()
+            if isinstance(error, KokonError):
+                in_python(error)
             raise
 
     def output(self) -> list[tuple[str, bytes]]:
@@ -116,8 +132,10 @@ class Call:
         """
         try:
             outcome = finish(self._run, self._process, ended_by)
-        except BaseException:
+        except BaseException as error:
             self.abandon()
+            if isinstance(error, KokonError):
+                in_python(error)
             raise
         self._close()
         printed = self.exchange.output if self.exchange else {}

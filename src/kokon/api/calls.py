@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 from kokon.api import arguments
-from kokon.api.call import MAX_OUTPUT, Call
+from kokon.api.call import ARGUMENTS, MAX_OUTPUT, Call
 from kokon.api.completed import CompletedProcess
 from kokon.api.pipes import DEVNULL, Pipes, Text
 from kokon.api.process import Popen
 from kokon.engine.run import prepare
+from kokon.errors import KokonError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,19 +83,30 @@ def run(
     :raises kokon.CalledProcessError: with ``check``, the status is not 0.
     :raises kokon.OutputExceeded: with ``overflow="error"``.
     """
+    return call(
+        args, root=root, stdin=stdin, stdout=stdout, stderr=stderr, input=input,
+        capture_output=capture_output, text=text, encoding=encoding, errors=errors, check=check,
+        timeout=timeout, cwd=cwd, env=env, max_output=max_output, overflow=overflow, init=init,
+        memory=memory, cpus=cpus, pids=pids, volumes=volumes, network=network, user=user,
+        **options,
+    ).run()  # fmt: skip
+
+
+def call(
+    args: str | Sequence[str | os.PathLike[str]],
+    *,
+    root: str | os.PathLike[str] = "@host",
+    env: Mapping[str, str] | None = None,
+    init: bool = True,
+    **keywords: Any,
+) -> Call:
+    """A run with the arguments of ``run``, not yet started."""
+    own = {name: keywords.pop(name) for name in ARGUMENTS & keywords.keys()}
     words = arguments.words(args)
-    asked = arguments.options(
-        words, root, env,
-        {**options, "cwd": cwd, "init": init, "memory": memory, "cpus": cpus, "pids": pids,
-         "volumes": volumes, "network": network, "user": None if user is None else str(user)},
-    )  # fmt: skip
+    asked = arguments.options(words, root, env, {**keywords, "init": init})
     if asked.tty:
         raise TypeError("run() has no terminal to give; popen(..., tty=True) has")
-    return Call(
-        lambda: prepare(asked), words, stdin=stdin, stdout=stdout, stderr=stderr, input=input,
-        capture_output=capture_output, text=Text(text, encoding, errors), check=check,
-        timeout=timeout, max_output=max_output, overflow=overflow,
-    ).run()  # fmt: skip
+    return Call(lambda: prepare(asked), words, **own)
 
 
 def popen(
@@ -110,7 +122,6 @@ def popen(
     bufsize: int = -1,
     env: Mapping[str, str] | None = None,
     init: bool = True,
-    user: str | int | None = None,
     tty: bool = False,
     **options: Any,
 ) -> Popen:
@@ -122,10 +133,7 @@ def popen(
     :param options: as ``run``; so are all others, and what is raised.
     """
     words = arguments.words(args)
-    asked = arguments.options(
-        words, root, env,
-        {**options, "init": init, "tty": tty, "user": None if user is None else str(user)},
-    )  # fmt: skip
+    asked = arguments.options(words, root, env, {**options, "init": init, "tty": tty})
     return live(
         lambda: prepare(asked, terminal=tty), words, stdin, stdout, stderr,
         Text(text, encoding, errors), bufsize, tty,
@@ -147,4 +155,8 @@ def live(
         raise ValueError("with tty=True the streams are the terminal's: leave stdin, … out")
     if tty:
         stdin = stdout = stderr = DEVNULL
-    return Popen(prepared(), words, Pipes(stdin, stdout, stderr), text, bufsize)
+    try:
+        return Popen(prepared(), words, Pipes(stdin, stdout, stderr), text, bufsize)
+    except KokonError as error:
+        arguments.in_python(error)
+        raise

@@ -6,13 +6,14 @@ import os
 from errno import EFBIG
 
 from kokon.api import arguments
-from kokon.api.call import MAX_OUTPUT, Call
+from kokon.api.call import ARGUMENTS, MAX_OUTPUT, Call
 from kokon.api.calls import live
 from kokon.api.completed import CompletedProcess, Usage
 from kokon.api.pipes import DEVNULL, PIPE, Pipes, Text
 from kokon.api.process import Popen
 from kokon.config.options import TABLE
 from kokon.engine.box import Box
+from kokon.errors import KokonError
 from kokon.plan.ops import Transfer
 
 TYPE_CHECKING = False
@@ -67,17 +68,18 @@ class Sandbox:
         self._box: Box | None = None
         self._env = dict(env or {})
         self._root = os.fspath(root)
-        self._keywords = {
-            **options, "volumes": volumes, "user": None if user is None else str(user),
-            "init": init,
-        }  # fmt: skip
+        self._keywords = {**options, "volumes": volumes, "user": user, "init": init}
         asked = arguments.options(NO_PROGRAM, root, env, self._keywords)
         if cwd is None and len(asked.volumes) == 1:
             from kokon.config.volumes import volume
 
             cwd = volume(asked.volumes[0]).destination
         self._keywords["cwd"] = cwd
-        self._box = Box(arguments.options(NO_PROGRAM, root, env, self._keywords))
+        try:
+            self._box = Box(arguments.options(NO_PROGRAM, root, env, self._keywords))
+        except KokonError as error:
+            arguments.in_python(error)
+            raise
         self.files = Files(self)
 
     def run(
@@ -107,13 +109,25 @@ class Sandbox:
             ``memory``, ``cpus``, ``pids`` of this program, within the limits of the box.
         :raises kokon.KokonError: as ``kokon.run``, and RequestError when the box is closed.
         """
-        words = arguments.words(args)
-        asked = self._options(words, env, options)
-        return Call(
-            lambda: self._open.program(asked), words, stdin=stdin, stdout=stdout, stderr=stderr,
-            input=input, capture_output=capture_output, text=Text(text, encoding, errors),
-            check=check, timeout=timeout, max_output=max_output, overflow=overflow,
+        return self.call(
+            args, stdin=stdin, stdout=stdout, stderr=stderr, input=input,
+            capture_output=capture_output, text=text, encoding=encoding, errors=errors,
+            check=check, timeout=timeout, env=env, max_output=max_output, overflow=overflow,
+            **options,
         ).run()  # fmt: skip
+
+    def call(
+        self,
+        args: str | Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        **keywords: Any,
+    ) -> Call:
+        """A run with the arguments of :meth:`run`, not yet started."""
+        own = {name: keywords.pop(name) for name in ARGUMENTS & keywords.keys()}
+        words = arguments.words(args)
+        asked = self._options(words, env, keywords)
+        return Call(lambda: self._open.program(asked), words, **own)
 
     def popen(
         self,
@@ -193,8 +207,6 @@ class Sandbox:
                 raise TypeError(f"{name!r} is no option of a program in a box: give it to the box")
         keywords = {k: v for k, v in self._keywords.items() if k not in OF_THE_BOX}
         keywords.update((k, v) for k, v in options.items() if v is not None)
-        if keywords.get("user") is not None:
-            keywords["user"] = str(keywords["user"])
         return arguments.options(words, self._root, {**self._env, **(env or {})}, keywords)
 
 

@@ -260,12 +260,21 @@ int do_close_descriptors(const struct op_close_descriptors *op)
 /* The signal by which kokon, or its death, ends all: one that a program does not get to send. */
 enum { END_ALL = 64 };
 
-/* Ends every process that a signal of ours reaches, which is our Landlock domain and no more. One
- * pass is enough: who is being forked is there already, or has a parent that cannot finish it. */
+/* SIGKILL to every process that a signal of ours reaches, which is our Landlock domain and no more:
+ * never unless we have seen that our parent is out of reach. One pass is enough: who is being
+ * forked is there already, or has a parent that cannot finish it. */
+static void kill_all(void)
+{
+    long parent = syscall0(__NR_getppid);
+    if (parent > 0 && syscall2(__NR_kill, parent, 0) == -EPERM)
+        syscall2(__NR_kill, -1, 9);
+}
+
+/* ... and waits for them: they are ours, wherever they were forked. */
 static void end_all(void)
 {
     long result;
-    syscall2(__NR_kill, -1, 9);
+    kill_all();
     do
         result = syscall4(__NR_wait4, -1, 0, 0, 0);
     while (result > 0 || result == -EINTR);
@@ -291,7 +300,7 @@ static __attribute__((noreturn)) void reap(long program, const uint64_t *all, in
             continue;
         long signal = syscall4(__NR_rt_sigtimedwait, all, 0, 0, 8);
         if (signal == END_ALL && ends_all)
-            syscall2(__NR_kill, -1, 9);
+            kill_all();
         else if (signal > 0 && signal != 17 /* SIGCHLD */)
             syscall2(__NR_kill, program, signal);
     }
@@ -300,8 +309,14 @@ static __attribute__((noreturn)) void reap(long program, const uint64_t *all, in
 int do_reap(const struct op_reap *op)
 {
     uint64_t all = ~0ULL, before;
-    if (op->all) /* what the program leaves behind comes to us */
+    if (op->all) {
+        /* What the program leaves behind comes to us. */
         TRY(3, prctl(PR_SUBREAPER, 1));
+        /* A signal to all must not reach who has started us: without the scope nothing runs. */
+        step = 4;
+        if (syscall2(__NR_kill, syscall0(__NR_getppid), 0) != -EPERM)
+            return -EINVAL;
+    }
     TRY(0, syscall4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &before, 8));
     step = 1;
     /* CLONE_VFORK: we go on when the program runs, and may say so. */

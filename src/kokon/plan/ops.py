@@ -995,7 +995,7 @@ class Reap(Op):
     WIRE = (("all", "n"),)
     SLOTS = ()
     TEXT = "stay as process 1 that reaps and forwards signals{all_words}; go on in its child"
-    STEPS = ("rt_sigprocmask", "clone", "prctl", "prctl(PR_SET_CHILD_SUBREAPER)")
+    STEPS = ("rt_sigprocmask", "clone", "prctl", "prctl(PR_SET_CHILD_SUBREAPER)", "kill(scope)")
 
     def __init__(self, all: int = 0, *, why: str) -> None:
         self.all = all

@@ -252,7 +252,7 @@ TABLE = (
         "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)."),
     Row("Reap", "container", "all:num=0",
         "stay as process 1 that reaps and forwards signals{all_words}; go on in its child",
-        "rt_sigprocmask clone prctl prctl(PR_SET_CHILD_SUBREAPER)",
+        "rt_sigprocmask clone prctl prctl(PR_SET_CHILD_SUBREAPER) kill(scope)",
         "The program becomes process 2; its wait status is reported to kokon. With ``all`` whatever"
         " is left is ended by kill(-1): beneath a Landlock scope only, which that cannot leave."),
     Row("Execute", "container", "paths:list arguments:list environment:list",

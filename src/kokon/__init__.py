@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kokon.api.pipes import DEVNULL, PIPE, STDOUT
     from kokon.api.process import Popen
     from kokon.api.sandbox import Sandbox
+    from kokon.engine.doctor import examine as doctor
     from kokon.errors import (
         ArchiveError,
         CommandError,
@@ -54,6 +55,7 @@ _HOMES = {
     "api.pipes": ("DEVNULL", "PIPE", "STDOUT"),
     "api.process": ("Popen",),
     "api.sandbox": ("Sandbox",),
+    "engine.doctor": ("doctor",),
     "errors": (
         "ArchiveError", "CommandError", "HostError", "KokonError", "OptionError", "OutcomeUnknown",
         "RequestError", "RetryError", "RootError", "SpecError", "StepError", "UserError",
@@ -61,7 +63,7 @@ _HOMES = {
 }  # fmt: skip
 """Modules, and the public names that they are the home of."""
 
-_OTHER_NAMES = {"arun": "run", "astream": "stream"}
+_OTHER_NAMES = {"arun": "run", "astream": "stream", "doctor": "examine"}
 """Names that are others in their homes."""
 
 __all__ = [
@@ -90,6 +92,7 @@ __all__ = [
     "aio",
     "arun",
     "astream",
+    "doctor",
     "popen",
     "run",
 ]

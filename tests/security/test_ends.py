@@ -17,6 +17,8 @@ SEEN = {
     "L8": "process 1 is dumpable; it has no handlers of a process 1",
 }
 
+ALONE = "assert os.getpid() < 3, 'a signal to -1 would reach the host'\n"
+
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("contained")]
 Mode = dict[str, Any]
 
@@ -115,6 +117,7 @@ except (ValueError, PermissionError): print("held")
 @pytest.mark.parametrize("whom", ["os.getpid()", "0", "1", "-1"])
 def test_l7_it_stops(mode: Mode, init: bool, whom: str) -> None:
     script = f"""
+{ALONE}
 [daemon(for_ever) for _ in range(3)]
 print("on", flush=True)
 for number in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN):
@@ -160,13 +163,13 @@ def test_l8_the_reaper_is_attacked(mode: Mode, options: Mode) -> None:
     """It neither ends before its program nor tells anything but the program's own end."""
     if options and (os.geteuid() != 0 or mode):
         pytest.skip("as another user, and with SYS_PTRACE, in a range of root's")
-    result = attack(REAPER + "sys.exit(7)", init=True, **options, **mode)
+    result = attack(ALONE + REAPER + "sys.exit(7)", init=True, **options, **mode)
     assert result.stdout in (b"[]\n", b"['EPERM']\n"), result.stderr
     assert (result.cause, result.returncode, result.limits_hit) == ("exited", 7, ())
-    result = attack(REAPER + "signal.signal(6, signal.SIG_DFL); os.kill(os.getpid(), 6)",
+    result = attack(ALONE + REAPER + "signal.signal(6, signal.SIG_DFL); os.kill(os.getpid(), 6)",
                     init=True, **options, **mode)  # fmt: skip
     assert (result.cause, result.returncode) == ("signal", -6)
-    result = attack(REAPER + "for_ever()", init=True, timeout=1, **options, **mode)
+    result = attack(ALONE + REAPER + "for_ever()", init=True, timeout=1, **options, **mode)
     assert (result.cause, result.limits_hit) == ("timeout", ("timeout",))
 
 

@@ -29,11 +29,18 @@ MIB = 1 << 20
 # --- L1 -------------------------------------------------------------------------------------
 
 BOMB = """
+import mmap
+count = mmap.mmap(-1, 8)
 def bomb():
     while True:
+        # Where nothing holds it, it ends itself: a test that fails must not take the machine.
+        if int.from_bytes(count[:8], "little") > 3000: os._exit(0)
+        count[:8] = (int.from_bytes(count[:8], "little") + 1).to_bytes(8, "little")
         try:
             if os.fork() == 0: os.setsid()
-        except OSError: time.sleep(0.001)
+        except OSError:
+            count[:8] = bytes(8)
+            time.sleep(0.001)
 """
 
 

@@ -57,7 +57,7 @@ def options(
         values[name] = value
     for name, value in (env or {}).items():
         if not isinstance(value, str) or "=" in name:
-            raise ValueError(f"illegal environment variable {name!r}: {value!r}")
+            raise ValueError(f"illegal environment variable {name!r}")
     values["env"] = tuple(f"{name}={value}" for name, value in (env or {}).items())
     return Options(os.fspath(root), args, values)
 

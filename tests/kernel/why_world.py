@@ -25,7 +25,7 @@ REFUSAL = 123
 """What the random filters answer: nothing else does."""
 
 CALLS = (
-    ("getpid", ""), ("getppid", ""), ("dup", "999"), ("close", "999"), ("sched_yield", ""),
+    ("getpid", ""), ("getppid", ""), ("dup", "999"), ("sched_yield", ""),
     ("unshare", "0"), ("unshare", "0x10000000"), ("personality", "0xffffffff"),
     ("personality", "0x99"), ("add_key", "0, 0"), ("keyctl", "9999"), ("socket", "2, 1, 0"),
     ("socket", "40, 1, 0"), ("socket", "1, 1, 0"), ("name_to_handle_at", "999, 0, 0, 0, 0"),
@@ -125,7 +125,7 @@ def run(top: Path, random: Random) -> tuple[str, dict[str, Any], str]:
             options[name] = tuple(random.sample(CAPABILITIES, 2))
     for name, value, share in (
         ("network", "host", 0.15), ("userns", "host", 0.25 if IS_ROOT else 0), ("init", True, 0.3),
-        ("pid", "host", 0.1), ("privileged", True, 0.08 if IS_ROOT else 0),
+        ("pid", "host", 0.1), ("privileged", True, 0.08 if IS_ROOT else 0), ("landlock", True, 0.1),
     ):  # fmt: skip
         if random.random() < share:
             options[name] = value
@@ -158,7 +158,7 @@ def profile(random: Random) -> dict[str, Any]:
         rules.append(rule)
     # One of the calls that files and ports need, now and then.
     if random.random() < 0.15:
-        rules.append({"names": [some(random, "listen", "bind", "faccessat2", "connect")],
+        rules.append({"names": [some(random, "listen", "bind", "execve", "connect")],
                       "action": "SCMP_ACT_ERRNO", "errnoRet": REFUSAL})  # fmt: skip
     return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
 

@@ -71,6 +71,9 @@ class Machine:
         kinds = SIBLINGS.get(host.architecture, ())
         self.known = Known(
             look=self.look,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            groups=tuple(os.getgroups()) if not spec.linux.uid_mappings else None,
             uid_map=tuple(mapping.key() for mapping in spec.linux.uid_mappings),
             gid_map=tuple(mapping.key() for mapping in spec.linux.gid_mappings),
             calls={kind: (AUDIT[kind], numbers(kind)) for kind in kinds},

@@ -99,6 +99,7 @@ class Known:
 
     :param look: what the machine has at a path below a source of the plan's mounts, without
         following a link there; None where there is nothing.
+    :param uid: of the caller, with ``gid`` and ``groups``, for a plan that changes none.
     :param uid_map: (inside, outside, size) triples, where the plan leaves them to newuidmap.
     :param calls: architecture to its AUDIT_ARCH number and its system calls' numbers.
     :param architecture: the machine's own.
@@ -108,13 +109,17 @@ class Known:
     """
 
     __slots__ = (
-        "architecture", "calls", "filtered", "gid_map", "limits", "look", "port_start", "uid_map",
+        "architecture", "calls", "filtered", "gid", "gid_map", "groups", "limits", "look",
+        "port_start", "uid", "uid_map",
     )  # fmt: skip
 
     def __init__(
         self,
         *,
         look: Callable[[str, str], Entry | None] | None = None,
+        uid: int = 0,
+        gid: int = 0,
+        groups: tuple[int, ...] | None = None,
         uid_map: tuple[tuple[int, int, int], ...] = (),
         gid_map: tuple[tuple[int, int, int], ...] = (),
         calls: Mapping[str, tuple[int, Mapping[str, int]]] | None = None,
@@ -124,6 +129,9 @@ class Known:
         limits: tuple[tuple[str, str, str], ...] = (),
     ) -> None:
         self.look = look
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
         self.uid_map = uid_map
         self.gid_map = gid_map
         self.calls = calls or {}

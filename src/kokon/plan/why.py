@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kokon.errors import OptionError, nearest
 from kokon.kernel import capabilities, constants
-from kokon.plan import explain, ops, why_calls, why_files, why_network
+from kokon.plan import explain, ops, why_calls, why_files, why_landlock, why_network
 from kokon.plan.answer import ALLOWED, DENIED, UNDECIDED, Answer, Known
 from kokon.plan.why_rights import Rights
 
@@ -72,7 +72,7 @@ def _answer(plan: Plan, action: str, subject: str, known: Known) -> Answer:
         return Rights(plan, known).capability(name)
     if action in ("see", "signal"):
         _number(subject, where, "a process id")
-        return _process(plan, known)
+        return _process(plan, known, action)
     if action == "limit":
         return _limit(plan, known, subject)
     near = nearest(action, ACTIONS)
@@ -119,12 +119,15 @@ def _call(subject: str, where: str) -> tuple[str, tuple[int | None, ...], str]:
     return name.strip(), tuple(arguments), arch
 
 
-def _process(plan: Plan, known: Known) -> Answer:
+def _process(plan: Plan, known: Known, action: str) -> Answer:
     rights = Rights(plan, known)
     if rights.namespaces & constants.CLONE_NEWPID:
         return Answer(DENIED, "the container has its own processes: no other has a number in it",
                       rights.clone)  # fmt: skip
-    return Answer(UNDECIDED, "the container shares the machine's processes: their users decide")
+    refusal = why_landlock.signals(plan) if action == "signal" else None
+    return refusal or Answer(
+        UNDECIDED, "the container shares the machine's processes: their users decide"
+    )
 
 
 RLIMITS = {"memory": "as", "pids": "nproc", "cpus": "cpu"}

@@ -122,12 +122,13 @@ def call(
         if value is not None:
             words[ARGUMENTS + 8 * index] = value & WHOLE
             words[ARGUMENTS + 8 * index + 4] = value >> 32 & WHOLE
+    answer = Answer(ALLOWED, "no system call filter is loaded")
+    # All filters are asked, and the hardest answer counts (seccomp(2)).
     for number, op in enumerate(plan.ops, 1):
         if isinstance(op, ops.Seccomp):
-            answer = _by(op.program, words, number)
-            break
-    else:
-        answer = Answer(ALLOWED, "no system call filter is loaded")
+            other = _by(op.program, words, number)
+            if answer.allowed or other.verdict == DENIED:
+                answer = other
     if answer.allowed and known.filtered:
         return Answer(UNDECIDED, "the filter around kokon itself decides too")
     return answer

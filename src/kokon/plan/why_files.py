@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.kernel import constants
-from kokon.plan import ops, why_calls
+from kokon.plan import ops, why_calls, why_landlock
 from kokon.plan.answer import ALLOWED, DENIED, UNDECIDED, Answer, Entry
 from kokon.plan.why_mounts import MADE_UP, Mount, Tree, Walked
 from kokon.plan.why_rights import EXECUTE, READ, WRITE, Rights
@@ -72,12 +72,13 @@ def judge(plan: Plan, known: Known, action: str, path: str) -> Answer:
     through = why_calls.needed(plan, known, (call, arguments))
     if through is not None and through.verdict == DENIED:
         return through
-    if not any(isinstance(op, ops.Pivot) for op in plan.ops):
-        return Answer(UNDECIDED, "the plan makes no root")
     case = Case(plan, known, action, path)
     answer = _decide(case)
     if not answer.allowed:
         return answer
+    refusal = why_landlock.path(plan, case.tree, case.walked, action)
+    if refusal is not None:
+        return refusal
     if through is not None:
         return through
     if case.walked.guessed:
@@ -182,6 +183,8 @@ def _ordinary(case: Case) -> Answer:
             return Answer(DENIED, f"a {entry.kind} is there, and no program", case.mount.attached)
         if case.flag(NOEXEC):
             return case.refused_by(NOEXEC, NO_EXECUTION)
+        if _is_foreign_below(case) and not entry.mode & READ:
+            return Answer(UNDECIDED, "the overlay may not be able to read a file of that owner")
         return _trusted(case, case.rights.may(entry, EXECUTE))
     return _opened(case, _trusted(case, case.rights.may(entry, READ)))
 
@@ -196,12 +199,19 @@ def _changed(case: Case, mask: int, words: str) -> Answer:
     answer = _trusted(case, case.rights.may(entry, mask))
     if not answer.allowed:
         return answer
-    mapped = (case.rights.inside_uid(entry.uid), case.rights.inside_gid(entry.gid))
-    if case.mount.files.type == "overlay" and None in mapped:
+    if _is_foreign_below(case):
         return Answer(UNDECIDED, "the overlay may not be able to copy a file of that owner")
     if case.mount.files.type == "overlay":
         words += ", in a layer of the container's own"
     return Answer(ALLOWED, f"{words}: {answer.sentence}", *answer.numbers)
+
+
+def _is_foreign_below(case: Case) -> bool:
+    """Whether it is of an overlay's layer and its owner has no id inside: the overlay opens and
+    copies a file with the rights that the container's root had."""
+    entry = case.walked.entry
+    mapped = (case.rights.inside_uid(entry.uid), case.rights.inside_gid(entry.gid))
+    return case.mount.files.type == "overlay" and None in mapped
 
 
 def _trusted(case: Case, answer: Answer) -> Answer:

@@ -109,17 +109,21 @@ class Walked:
 
     :ivar end: found, missing, hidden, unknown, loop (too many links, or none are followed), or
         what ``search`` refused with.
-    :ivar place: the mount and the path below its root: of the file, or of the last directory that
-        is there; ``entry`` is what is there.
+    :ivar way: the directories from the root to it, and itself.
+    :ivar place: the last of them, as the mount and the path below its root: the file, or the last
+        directory that is there; ``entry`` is what is there.
     :ivar rest: names that follow it, and are missing or not known.
     :ivar guessed: it went over a directory of which nothing is known to a mount below it.
     """
 
-    __slots__ = ("end", "entry", "guessed", "place", "refusal", "rest")
+    __slots__ = ("end", "entry", "guessed", "place", "refusal", "rest", "way")
 
-    def __init__(self, end: str, place: Place, entry: Entry, rest: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, end: str, way: tuple[Place, ...], entry: Entry, rest: tuple[str, ...] = ()
+    ) -> None:
         self.end = end
-        self.place = place
+        self.way = way
+        self.place = way[-1]
         self.entry = entry
         self.rest = rest
         self.guessed = False
@@ -141,13 +145,14 @@ def top(mount: Mount, path: str) -> Place:
 class Tree:
     """All mounts of a plan.
 
-    :ivar root: the program's root; None where the plan makes none.
+    :ivar root: the program's root: this machine's own where the plan makes none.
     """
 
     def __init__(self, plan: Plan, rights: Rights, known: Known) -> None:
         self.rights = rights
         self.known = known
-        self.root: Mount | None = None
+        self.root = Mount(Files("host", "/"), 0)
+        self.root.recursive = True
         self._slots: dict[int, Mount] = {}
         self._anywhere: dict[str, Mount] = {}
         self._inside = False
@@ -181,7 +186,7 @@ class Tree:
             self.root = slots[op.root]
         elif isinstance(op, ops.Directory | ops.Link | ops.File | ops.Node):
             self._make(op)
-        elif isinstance(op, ops.WorkingDirectory) and op.create and self.root:
+        elif isinstance(op, ops.WorkingDirectory) and op.create:
             self._locate(self.root, op.path, "directory")
 
     def _filesystem(self, op: ops.Filesystem, step: int) -> Mount:
@@ -339,15 +344,13 @@ class Tree:
         :param search: called with each directory on the way; what it returns, if not None, ends
             the walk.
         """
-        start = root or self.root
-        assert start is not None
-        stack: list[Place] = [top(start, "")]
+        stack: list[Place] = [top(root or self.root, "")]
         names = _names(path)
         links, guessed, refusal = 0, False, None
         entry = self.entry(*stack[0]) or NOTHING
 
         def ended(end: str, entry: Entry, rest: tuple[str, ...] = ()) -> Walked:
-            walked = Walked(end, stack[-1], entry, rest)
+            walked = Walked(end, tuple(stack), entry, rest)
             walked.guessed, walked.refusal = guessed, refusal
             return walked
 

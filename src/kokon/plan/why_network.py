@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.kernel import constants
-from kokon.plan import ops, why_calls
+from kokon.plan import ops, why_calls, why_landlock
 from kokon.plan.answer import ALLOWED, DENIED, UNDECIDED, Answer
 from kokon.plan.why_rights import Rights, step_of
 
@@ -27,6 +27,10 @@ def listen(plan: Plan, known: Known, port: int, protocol: str) -> Answer:
     through = why_calls.needed(plan, known, *calls)
     if through is not None and through.verdict == DENIED:
         return through
+    if protocol == "tcp":
+        refusal = why_landlock.port(plan, constants.LANDLOCK_BIND, port)
+        if refusal is not None:
+            return refusal
     rights = Rights(plan, known)
     answer = _listen(plan, known, rights, port)
     if answer.allowed and through is not None:
@@ -73,11 +77,14 @@ def connect(plan: Plan, known: Known, address: str) -> Answer:
 
     :raises OptionError: it is no address.
     """
-    host = _address(address)
+    host, port = _address(address)
     family = INTERNET if host.version == 4 else 10
     through = why_calls.needed(plan, known, ("socket", (family, STREAM, 0)), ("connect", ()))
     if through is not None and through.verdict == DENIED:
         return through
+    refusal = why_landlock.port(plan, constants.LANDLOCK_CONNECT, port)
+    if refusal is not None:
+        return refusal
     rights = Rights(plan, known)
     if not rights.namespaces & constants.CLONE_NEWNET:
         return Answer(UNDECIDED, "it is the host's network: its routes and filters decide")
@@ -103,7 +110,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
+def _address(text: str) -> tuple[IPv4Address | IPv6Address, int | None]:
     from ipaddress import ip_address
 
     from kokon.errors import OptionError
@@ -117,7 +124,7 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     try:
         if port and not (port.isascii() and port.isdecimal() and int(port) <= 65535):
             raise ValueError
-        return ip_address("127.0.0.1" if host == "localhost" else host)
+        return ip_address("127.0.0.1" if host == "localhost" else host), int(port) if port else None
     except ValueError:
         raise OptionError(
             f"{text!r} is no address", where="why connect",

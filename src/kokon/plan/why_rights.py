@@ -24,7 +24,7 @@ class Rights:
     """The program's credentials (credentials(7), capabilities(7)), after its execve.
 
     :ivar namespaces: CLONE_NEW* of all that are new.  :ivar clone: the step that makes them.
-    :ivar uid: and ``gid``, inside; ``groups`` too, None where the caller's stay.
+    :ivar uid: and ``gid``, inside; ``groups`` too, None where they are not known.
     :ivar effective: the mask of capabilities, :ivar bounding: of what could be got.
     :ivar became: the step that set the ids; :ivar kept: the one that set the capabilities.
     :ivar labelled: the step that sets a security module's label, or 0.
@@ -34,8 +34,8 @@ class Rights:
         steps = {type(op): number for number, op in enumerate(plan.ops, 1)}
         self.namespaces = 0
         maps: dict[str, Map] = {"uid_map": known.uid_map, "gid_map": known.gid_map}
-        self.uid = self.gid = self.bounding = self.labelled = 0
-        self.groups: tuple[int, ...] | None = None
+        self.bounding = self.labelled = 0
+        self.uid, self.gid, self.groups = known.uid, known.gid, known.groups
         permitted = inheritable = ambient = 0
         for number, op in enumerate(plan.ops, 1):
             if isinstance(op, ops.Clone | ops.Unshare):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 from kokon.config.options import KNOWN, LISTS, Options
-from kokon.errors import KokonError, OptionError
+from kokon.errors import KokonError, OptionError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-COMMAND_LINE_ONLY = ("interactive", "timeout")
+COMMAND_LINE_ONLY = ("events", "interactive", "timeout")
 SEPARATORS = {"volumes": ":", "tmpfs": ":", "devices": ":", "add_host": ":"}
 """What stands between key and value of an entry that is given as a mapping, where it is not =."""
 
@@ -47,7 +47,9 @@ def options(
     values: dict[str, Any] = {}
     for name, value in keywords.items():
         if name not in KNOWN or name in COMMAND_LINE_ONLY:
-            raise TypeError(f"run() got an unexpected keyword argument {name!r}")
+            near = nearest(name, KNOWN.difference(COMMAND_LINE_ONLY))
+            meant = f"; is {near} meant?" if near else ""
+            raise TypeError(f"{name!r} is no option of a run{meant}")
         if name in LISTS and value is not None:
             value = _entries(name, value)
         elif isinstance(value, os.PathLike):
@@ -56,7 +58,9 @@ def options(
             value = str(value)
         values[name] = value
     for name, value in (env or {}).items():
-        if not isinstance(value, str) or "=" in name:
+        if not isinstance(value, str):
+            raise TypeError(f"the environment variable {name!r} has to be a str")
+        if "=" in name:
             raise ValueError(f"illegal environment variable {name!r}")
     values["env"] = tuple(f"{name}={value}" for name, value in (env or {}).items())
     return Options(os.fspath(root), args, values)

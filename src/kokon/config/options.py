@@ -52,6 +52,7 @@ TABLE = (
     Option("Program", "interactive", "flag", "", "keep standard input open", "i"),
     Option("Program", "tty", "flag", "", "give the program a terminal of its own", "t"),
     Option("Program", "timeout", "text", "DURATION", "end the container after this time, like 5s or 1m30s"),
+    Option("Program", "events", "text", "json[:FD]", "report what happens as lines of JSON"),
     Option("Root and files", "read-only", "flag", "", "make the root read-only"),
     Option("Root and files", "rw", "flag", "", "write to the root directory itself, not to a copy"),
     Option("Root and files", "keep", "text", "DIR", "keep what the program writes in this directory"),

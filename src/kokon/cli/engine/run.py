@@ -6,10 +6,11 @@ import os
 
 from kokon.cli import ending
 from kokon.cli.arguments import Arguments, parse
+from kokon.cli.events import Events
 from kokon.cli.message import say
 from kokon.cli.signals import Interrupted, Signals
 from kokon.engine.run import Outcome, Prepared, deadline, finish, prepare
-from kokon.errors import OptionError
+from kokon.errors import KokonError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +25,16 @@ def main(words: list[str]) -> int:
 
         return help(["run"])
     signals = Signals()
+    events = Events(arguments.options.events)
     try:
-        return _run(arguments, signals)
+        return _run(arguments, signals, events)
     except Interrupted as signal:
         return 128 + signal.number
+    except KokonError as error:
+        events.failed(error)
+        if events.quiet:
+            return error.exit_status
+        raise
 
 
 class Streams:
@@ -62,14 +69,14 @@ def at_terminal() -> bool:
         return False
 
 
-def prepared_for(arguments: Arguments, streams: Streams) -> Prepared:
+def prepared_for(arguments: Arguments, streams: Streams, *, quiet: bool = False) -> Prepared:
     """The run, prepared; an unpacking that takes long is seen on a terminal."""
     size, progress = (0, 0), None
     if streams.terminal:
         from kokon.cli import terminal
 
         size = terminal.size()
-    if os.isatty(2):
+    if os.isatty(2) and not quiet:
         from kokon.cli.progress import Progress
 
         progress = Progress(arguments.options.root)
@@ -80,12 +87,13 @@ def prepared_for(arguments: Arguments, streams: Streams) -> Prepared:
     finally:
         if progress:
             progress.clear()
-    for note in prepared.notes:
-        say(note)
+    if not quiet:
+        for note in prepared.notes:
+            say(note)
     return prepared
 
 
-def _run(arguments: Arguments, signals: Signals) -> int:
+def _run(arguments: Arguments, signals: Signals, events: Events) -> int:
     options = arguments.options
     seconds = None
     if options.timeout is not None:
@@ -93,20 +101,25 @@ def _run(arguments: Arguments, signals: Signals) -> int:
 
         seconds = duration(options.timeout)
     streams = Streams(arguments)
-    prepared = prepared_for(arguments, streams)
+    prepared = prepared_for(arguments, streams, quiet=events.quiet)
+    events.prepared(prepared)
     try:
-        outcome = _perform(prepared, streams, signals, seconds)
+        outcome = _perform(prepared, streams, signals, seconds, events)
     finally:
         signals.drop()
         for error in prepared.close():
             say(f"what the container used is still there, the next command removes it: {error}")
-    for sentence in ending.sentences(outcome, prepared.configuration.asked, options.timeout):
-        say(sentence)
-    return ending.status(outcome, signals.ended_by)
+    status = ending.status(outcome, signals.ended_by)
+    sentences = ending.sentences(outcome, prepared.configuration.asked, options.timeout)
+    events.ended(prepared, outcome, status, sentences)
+    if not events.quiet:
+        for sentence in sentences:
+            say(sentence)
+    return status
 
 
 def _perform(
-    prepared: Prepared, streams: Streams, signals: Signals, seconds: float | None
+    prepared: Prepared, streams: Streams, signals: Signals, seconds: float | None, events: Events
 ) -> Outcome:
     """Starts, connects, waits."""
     nothing = -1
@@ -118,6 +131,7 @@ def _perform(
     else:
         process = prepared.start((nothing if nothing >= 0 else 0, 1, 2))
     signals.forward_to(process, held)
+    events.started(process.pid)
     try:
         ended_by = _connect(process, streams, signals, deadline(seconds))
         return finish(prepared, process, ended_by)

@@ -19,7 +19,7 @@ import pytest
 from kokon.compile.assembly import Assembly, AssemblyBind
 from kokon.compile.box import compile_program
 from kokon.compile.container import compile_container
-from kokon.compile.inputs import Launch, RootFacts, Source
+from kokon.compile.inputs import Launch, Reach, RootFacts, Source
 from kokon.config.container import Surroundings, configure, namespaces
 from kokon.config.options import Options
 from kokon.kernel.facts import HostFacts
@@ -77,6 +77,7 @@ FULL = {
     "ulimits": ("nofile=64:128",), "cap_drop": ("ALL",), "cap_add": ("NET_BIND_SERVICE",),
     "env": ("A=b",), "time": "boottime=60",
 }  # fmt: skip
+REACH = Reach(("/usr", "/dev/null"), bytes(16), network=False)
 LIMITS = {"memory": "100M", "pids": 32}
 CASES = {
     "sh": Case("root-hybrid", "overlay", {}),
@@ -96,6 +97,9 @@ CASES = {
     "user-host-root": Case("user-single", "assembly", {"volumes": ("/srv/data:/data:ro",)}),
     "user-network-host": Case("user-subids", "overlay", {"network": "host", "pid": "host"},
                               map_by_parent=True),
+    "landlock": Case("user-single", "assembly", {"landlock": True}, landlock=True),
+    "no-namespaces": Case("user-single", "assembly", {"init": True}, reach=REACH),
+    "no-namespaces-root-6.1": Case("root-6.1", "assembly", {"network": "host"}, reach=REACH),
     "box": Case("root-v2", "overlay", LIMITS, cgroup_directory=True, box=True),
     "user-box": Case("user-single", "assembly", {"time": "boottime=60"}, box=True),
     "program-in-a-box": Case("root-hybrid", "overlay", {"init": True}, tasks=("memory", "pids"),
@@ -128,7 +132,8 @@ def lines(case: Case) -> list[str]:
     host = HostFacts.from_dict(HOSTS[case.host])
     root = {"assembly": "@host"}.get(case.root, "/images/r")
     options = Options(root, ("sh", "-c", "echo it works"), case.values)
-    mapped = MAPS[case.host] if "user" in namespaces(options, host, {}) else ()
+    lowest = "reach" in case.launch
+    mapped = MAPS[case.host] if "user" in namespaces(options, host, {}) and not lowest else ()
     user = int(case.values.get("user", "0").partition(":")[0])
     configuration = configure(
         options,
@@ -136,7 +141,7 @@ def lines(case: Case) -> list[str]:
         Surroundings(
             uid=user, gid=user, groups=(), home="/root", caller={"SECRET": "no"},
             uid_mappings=mapped, gid_mappings=mapped, terminal=bool(options.tty),
-            devices={"/dev/fuse": ("c", 10, 229, 0o666)},
+            devices={"/dev/fuse": ("c", 10, 229, 0o666)}, lowest=lowest,
         ),
     )  # fmt: skip
     if configuration.spec.linux.seccomp:

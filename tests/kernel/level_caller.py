@@ -56,6 +56,13 @@ def unheard(work):
     work()  # whoever hears it says so
     return False
 
+def named(word, entry):
+    try:
+        with open("/proc/%s/cmdline" % entry) as file:
+            return file.read().startswith(word + " " + world["name"])
+    except OSError:
+        return False
+
 def talk(family, kind, address):
     with socket.socket(family, kind) as s:
         s.settimeout(2)
@@ -88,6 +95,7 @@ attempt("udp", lambda: unheard(lambda: talk(INET, DGRAM, ("127.0.0.1", world["ud
 attempt("network: socket with a path", lambda: talk(UNIX, STREAM, world["path"]))
 attempt("network: abstract socket", lambda: talk(UNIX, STREAM, "\\0" + world["name"]))
 attempt("network: a pair's end", lambda: by_pair(world["datagrams"]))
+attempt("processes: seen", lambda: any(named("outside", p) for p in os.listdir("/proc")))
 attempt("processes: signal", lambda: os.kill(world["pid"], 10))
 attempt("processes: trace", lambda: call("ptrace", 16, world["pid"], 0, 0))
 attempt("processes: limit", lambda: __import__("resource").prlimit(world["pid"], 7, (3, 3)))
@@ -149,7 +157,8 @@ def world() -> Iterator[dict[str, Any]]:
         found["seen"] = os.path.realpath(sys.executable)
         pid = os.fork()
         if pid == 0:
-            os.execv(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+            words = [f"outside {name}", "-S", "-c", "import time; time.sleep(60)"]
+            os.execv(sys.executable, words)
         found["pid"] = pid
         found["hits"] = hits
         try:

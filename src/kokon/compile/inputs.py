@@ -88,9 +88,14 @@ class Reach:
         self.accesses = accesses
         self.network = network
 
-    def key(self) -> tuple[object, ...]:
-        """Equal for equal values."""
-        return self.paths, self.accesses, self.network
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reach):
+            return NotImplemented
+        fields = (other.paths, other.accesses, other.network)
+        return (self.paths, self.accesses, self.network) == fields
+
+    def __hash__(self) -> int:
+        return hash((self.paths, self.accesses, self.network))
 
 
 class Launch:
@@ -158,5 +163,5 @@ class Launch:
             self.reaper, self.parent_death, self.tasks, self.cgroup_directory, self.late_cgroup,
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
             self.terminal_size, self.box, self.transfer, self.landlock,
-            self.reach and self.reach.key(), self.without,
+            self.reach, self.without,
         )  # fmt: skip

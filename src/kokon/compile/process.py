@@ -126,7 +126,9 @@ def place(plan: Builder) -> None:
     process = plan.spec.process
     umask = process.user.umask
     plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
-    plan.add(WorkingDirectory(process.cwd, create=1, why="/process/cwd"))
+    # Without a root of its own it would be made on the machine.
+    create = 0 if plan.launch.reach else 1
+    plan.add(WorkingDirectory(process.cwd, create, why="/process/cwd"))
     # Last: a small limit of open files would be met by our own.
     for index, limit in enumerate(process.rlimits):
         name = limit.type.removeprefix("RLIMIT_").lower()

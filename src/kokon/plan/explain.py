@@ -90,6 +90,8 @@ def device(op: ops.Node) -> tuple[str, int, int]:
 def _namespaces(op: Any) -> str:
     found = flags(op.namespaces, constants.NAMESPACES)
     words = ", ".join(found)
+    if not found:
+        return "no new namespace"
     return f"new {words} namespaces" if len(found) > 1 else f"a new {words} namespace"
 
 

@@ -101,6 +101,8 @@ def some(random: Random, *values: Any) -> Any:
 
 def run(top: Path, random: Random) -> tuple[str, dict[str, Any], str]:
     """Root, options and the probe's path of one random run."""
+    if random.random() < 0.06:
+        return lowest(top, random)
     root = some(random, str(top / "root"), str(top / "root"), "@python", "@host")
     own = root[0] != "@"
     probe = "/bin/probe" if own else "/run/probe"
@@ -138,6 +140,16 @@ def run(top: Path, random: Random) -> tuple[str, dict[str, Any], str]:
         options["security_opt"] = (some(random, f"seccomp={file}", "seccomp=unconfined",
                                         "no-new-privileges=false"),)  # fmt: skip
     return root, options, probe
+
+
+def lowest(top: Path, random: Random) -> tuple[str, dict[str, Any], str]:
+    """A run without namespaces, which shows what it shows at its own path."""
+    probe = f"{top}/root/bin/probe"
+    volumes = [f"{probe}:{probe}:ro", f"{top}/one:{top}/one:ro", f"{top}/two:{top}/two"]
+    options: dict[str, Any] = {"level": "landlock", "volumes": tuple(volumes)}
+    if some(random, 0, 1):
+        options["network"] = "host"
+    return "@host", options, probe
 
 
 def flags(random: Random) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from kokon.kernel import constants
 from kokon.plan import ops, why_calls, why_landlock
 from kokon.plan.answer import ALLOWED, DENIED, UNDECIDED, Answer, Entry
-from kokon.plan.why_mounts import MADE_UP, Mount, Tree, Walked
+from kokon.plan.why_mounts import MADE_UP, Mount, Walked
 from kokon.plan.why_rights import EXECUTE, READ, WRITE, Rights
+from kokon.plan.why_tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

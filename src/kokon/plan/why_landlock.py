@@ -7,7 +7,8 @@ from struct import iter_unpack
 from kokon.kernel import constants
 from kokon.plan import ops
 from kokon.plan.answer import DENIED, Answer
-from kokon.plan.why_mounts import Tree, Walked
+from kokon.plan.why_mounts import Walked
+from kokon.plan.why_tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -231,6 +231,56 @@ def test_the_rest(question: str, verdict: str, options: dict[str, Any]) -> None:
     assert ask(question, known, **options) == verdict
 
 
+def wall(*rules: tuple[str, int], network: int = 0, ports: bytes = b"") -> tuple[Op, ...]:
+    files = (1 << 15) - 1
+    paths = tuple(path for path, _ in rules)
+    rights = pack(f"<{len(rules)}Q", *(right for _, right in rules))
+    signals = constants.LANDLOCK_SIGNALS
+    return (ops.Landlock(files, network, signals, paths, rights, ports, why="--landlock"),)
+
+
+SEE = (
+    constants.LANDLOCK_READ_FILE | constants.LANDLOCK_READ_DIR | constants.LANDLOCK_EXECUTE
+)  # fmt: skip
+CHANGE = SEE | constants.LANDLOCK_WRITE_FILE | constants.LANDLOCK_MAKE_FILE
+
+
+@pytest.mark.parametrize(
+    ("question", "verdict", "rules"),
+    [
+        ("read /etc/open", "allowed", (("/", SEE),)),
+        ("read /etc/open", "denied", (("/bin", SEE),)),
+        ("read /etc", "denied", (("/", constants.LANDLOCK_READ_FILE),)),
+        ("write /etc/open", "denied", (("/", SEE),)),
+        ("write /etc/open", "allowed", (("/", SEE), ("/etc/open", CHANGE))),
+        ("write /etc/new", "denied", (("/", SEE | constants.LANDLOCK_WRITE_FILE),)),
+        ("write /etc/away", "allowed", (("/", SEE), ("/data", CHANGE))),
+        ("write /etc/../etc/new", "denied", (("/", SEE), ("/data", CHANGE))),
+        ("execute /bin/program", "denied", (("/", constants.LANDLOCK_READ_FILE),)),
+    ],
+)
+def test_rules_of_landlock(question: str, verdict: str, rules: tuple[tuple[str, int], ...]) -> None:
+    assert ask(question, also=wall(*rules)) == verdict
+
+
+def test_ports_and_signals_by_landlock() -> None:
+    rule = pack("<QQ", constants.LANDLOCK_BIND, 8080)
+    walls = wall(network=constants.LANDLOCK_TCP, ports=rule)
+    assert ask("listen 8080", also=walls) == "allowed"
+    assert ask("listen 8081", also=walls) == "denied"
+    assert ask("listen 8081/udp", also=walls) == "allowed"
+    assert ask("connect 127.0.0.1:8080", also=walls) == "denied"
+    assert ask("signal 1", namespaces=0, also=walls) == "denied"
+
+
+def test_of_several_filters_the_hardest_counts() -> None:
+    known = Known(calls=CALLS, architecture="x86_64")
+    lets, refuses = (pack("<HBBI", 0x06, 0, 0, value) for value in (0x7FFF0000, 0x00050001))
+    for first, second in ((lets, refuses), (refuses, lets)):
+        also = (ops.Seccomp(first, why=""),)
+        assert ask("call getpid", known, also=also, program=second) == "denied"
+
+
 def test_limits_of_control_groups() -> None:
     answer = why(plan(), "limit", "memory", Known(limits=(("memory", "9 bytes", "--memory 9"),)))
     assert answer.verdict == "denied"

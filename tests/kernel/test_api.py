@@ -207,6 +207,31 @@ def test_a_ceiling_of_output(root: str) -> None:
     assert len(large.stdout) == 3_000_000
 
 
+def test_output_that_was_dropped_is_told(root: str) -> None:
+    longer = ["sh", "-c", "yes | head -c 100000; exit 3"]
+    result = kokon.run(longer, root=root, capture_output=True, max_output=1000,
+                       overflow="truncate")  # fmt: skip
+    assert (result.cause, result.returncode, result.limits_hit) == ("exited", 3, ("output",))
+    exact = kokon.run(["echo", "123"], root=root, capture_output=True, max_output=4,
+                      overflow="truncate")  # fmt: skip
+    assert exact.limits_hit == ()
+
+
+def test_what_was_used_until_it_was_killed(root: str) -> None:
+    spin = ["sh", "-c", "while :; do :; done"]
+    with pytest.raises(kokon.TimeoutExpired) as caught:
+        kokon.run(spin, root=root, timeout=1)
+    assert caught.value.result is not None
+    assert 0.05 < caught.value.result.usage.user_time + caught.value.result.usage.system_time < 2
+
+
+def test_words_for_a_call_that_was_mistyped(root: str) -> None:
+    with pytest.raises(TypeError, match="^'memroy' is no option of a run; is memory meant\\?$"):
+        kokon.run(["true"], root=root, memroy="1G")
+    with pytest.raises(ValueError, match="^the environment variable 'A' has to be a str$"):
+        kokon.run(["true"], root=root, env={"A": 1})  # type: ignore[dict-item]
+
+
 def test_a_left_over_process_does_not_hold_us(root: str) -> None:
     started = time.monotonic()
     result = kokon.run(["sh", "-c", "sleep 60 & echo done"], root=root, capture_output=True)

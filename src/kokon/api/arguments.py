@@ -59,7 +59,7 @@ def options(
         values[name] = value
     for name, value in (env or {}).items():
         if not isinstance(value, str):
-            raise TypeError(f"the environment variable {name!r} has to be a str")
+            raise ValueError(f"the environment variable {name!r} has to be a str")
         if "=" in name:
             raise ValueError(f"illegal environment variable {name!r}")
     values["env"] = tuple(f"{name}={value}" for name, value in (env or {}).items())

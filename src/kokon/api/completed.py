@@ -26,8 +26,8 @@ class Usage:
     def __init__(
         self, user_time: float, system_time: float, counts: counted.Usage | None = None
     ) -> None:
-        self.user_time = user_time
-        self.system_time = system_time
+        self.user_time = max(user_time, getattr(counts, "cpu_user", None) or 0.0)
+        self.system_time = max(system_time, getattr(counts, "cpu_system", None) or 0.0)
         self.peak_memory: int | None = getattr(counts, "peak_memory", None)
         self.oom_kills: int | None = getattr(counts, "oom_kills", None)
         self.pids_peak: int | None = getattr(counts, "pids_peak", None)

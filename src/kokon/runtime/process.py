@@ -12,10 +12,6 @@ from time import monotonic
 from kokon.errors import OutcomeUnknown
 from kokon.runtime.spawn import Spawned
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from resource import struct_rusage
-
 
 class Ended:
     """How it ended.
@@ -26,10 +22,10 @@ class Ended:
 
     __slots__ = ("status", "system_time", "user_time")
 
-    def __init__(self, status: int, usage: struct_rusage) -> None:
+    def __init__(self, status: int, user_time: float, system_time: float) -> None:
         self.status = status
-        self.user_time = usage.ru_utime
-        self.system_time = usage.ru_stime
+        self.user_time = user_time
+        self.system_time = system_time
 
     @property
     def returncode(self) -> int:
@@ -48,10 +44,11 @@ def lost() -> OutcomeUnknown:
 class FirstProcess:
     """The process of a spawned plan.  ``close`` lets its descriptors go."""
 
-    __slots__ = ("pid", "pidfd", "spawned")
+    __slots__ = ("_times", "pid", "pidfd", "spawned")
 
     def __init__(self, spawned: Spawned) -> None:
         self.spawned = spawned
+        self._times = (0.0, 0.0)
         self.pid = spawned.pid
         try:
             self.pidfd = os.pidfd_open(spawned.pid)
@@ -61,6 +58,11 @@ class FirstProcess:
 
     def kill(self, signal: int = SIGKILL) -> None:
         """Sends a signal; the kernel ends every process of its pid namespace with it."""
+        if signal == SIGKILL:
+            # The kernel drops what a process 1 that it kills has not waited for.
+            from kokon.kernel.processes import times
+
+            self._times = times(self.pid)
         try:
             pidfd_send_signal(self.pidfd, signal)
         except ProcessLookupError:
@@ -93,7 +95,8 @@ class FirstProcess:
         # Process 1 of the container may be kokon's reaper: the program's own status came by report.
         if self.spawned.status is not None:
             status = self.spawned.status
-        return Ended(status, usage)
+        user, system = self._times
+        return Ended(status, max(usage.ru_utime, user), max(usage.ru_stime, system))
 
     def close(self) -> None:
         """Closes the pidfd and the report."""

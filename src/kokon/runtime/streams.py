@@ -19,13 +19,14 @@ class Exchange:
     """Moves bytes between us and a program.
 
     :ivar output: what was printed so far, by descriptor.
+    :ivar dropped: whether some of it was beyond the ceiling.
     :param pidfd: of the process whose end is the end.
     :param outputs: pipes to read.
     :param feed: a pipe and what to write to it; it is closed when all is written.
     :param ceiling: bytes of all outputs together that are kept.
     """
 
-    __slots__ = ("_data", "_left", "_pidfd", "_poller", "_reading", "_sink", "output")
+    __slots__ = ("_data", "_left", "_pidfd", "_poller", "_reading", "_sink", "dropped", "output")
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Exchange:
         ceiling: int | None = None,
     ) -> None:
         self.output = {fd: bytearray() for fd in outputs}
+        self.dropped = False
         self._pidfd = pidfd
         self._reading = set(outputs)
         self._left = ceiling
@@ -104,7 +106,10 @@ class Exchange:
             chunk = chunk[: self._left]
             self._left -= len(chunk)
         self.output[fd] += chunk
-        return len(chunk) == whole
+        if len(chunk) == whole:
+            return True
+        self.dropped = True
+        return False
 
     def _write(self) -> None:
         """Gives what the pipe takes; a reader that is gone takes no more."""

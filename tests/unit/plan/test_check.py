@@ -123,3 +123,31 @@ def test_a_slot_that_was_not_handed_over() -> None:
         "step 5, JoinCgroup, uses slot 1: it is empty"
     ]
     assert "step 1, Clone, uses slot 0: it is empty" in check.violations(Plan(SOUND))
+
+
+WALL = ops.Landlock(0xFFFF, 3, 3, ("/",), bytes(8), b"", why=WHY)
+SCOPE = ops.Landlock(0, 0, 2, (), b"", b"", why=WHY)
+OTHERS = ops.Landlock(0xFFFF, 0, 1, ("/",), bytes(8), b"", why=WHY)
+
+
+def ending(*steps: Op) -> tuple[Op, ...]:
+    """A sound plan up to its filter, then these steps."""
+    return (*SOUND[: index(ops.Seccomp)], *steps, *SOUND[index(ops.CloseDescriptors) :])
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (ending(WALL, SOUND[index(ops.Seccomp)], ops.Reap(1, why=WHY), SCOPE), ""),
+        (ending(WALL, SOUND[index(ops.Seccomp)], SOUND[index(ops.Seccomp)]), ""),
+        (put(WALL, ops.NoNewPrivileges), "Landlock comes before NoNewPrivileges"),
+        (put(WALL, ops.Pivot), "Landlock comes before the last mount"),
+        (put(WALL, ops.CloseDescriptors), "Landlock comes after the filter"),
+        (put(SCOPE, ops.Reap), "Landlock comes after the filter"),
+        (ending(ops.Reap(1, why=WHY), SCOPE), "no scope of signals is before it"),
+        (ending(OTHERS, ops.Reap(1, why=WHY), SCOPE), "no scope of signals is before it"),
+    ],
+)
+def test_where_landlock_is(steps: tuple[Op, ...], words: str) -> None:
+    broken = check.violations(Plan(steps, INHERITED))
+    assert any(words in each for each in broken) if words else broken == []

@@ -49,6 +49,7 @@ check-init: $(DEV)/installed
 bench: $(DEV)/installed $(USE)/installed build
 	$(DEV)/bin/python benchmarks/start.py
 	$(DEV)/bin/python benchmarks/growth.py
+	$(DEV)/bin/python benchmarks/live.py
 	$(DEV)/bin/python benchmarks/imports.py
 	$(DEV)/bin/python benchmarks/unpack.py
 

@@ -130,6 +130,15 @@ def sandlock(root: Path) -> Run | None:
     return run
 
 
+def without_unified(words: list[str]) -> list[str]:
+    """A command in a mount namespace without the v2 tree of a hybrid machine."""
+    layout = cgroups.read()
+    hide = ""
+    if layout.mode == "hybrid" and layout.unified:
+        hide = f"umount -l {layout.unified.mount_point} && "
+    return ["unshare", "--mount", "sh", "-c", f'{hide}exec "$@"', "sh", *words]
+
+
 class WithoutUnified:
     """A process in a mount namespace without the v2 tree of a hybrid machine, which crun refuses.
 
@@ -137,11 +146,8 @@ class WithoutUnified:
     """
 
     def __init__(self) -> None:
-        unified = cgroups.read().unified
-        hide = f"umount -l {unified.mount_point} && " if _is_hybrid() and unified else ""
-        serve = f"exec python3 {Path(__file__).with_name('stopwatch.py')}"
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", hide + serve],
+            without_unified(["python3", str(Path(__file__).with_name("stopwatch.py"))]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -161,7 +167,3 @@ class WithoutUnified:
     def close(self) -> None:
         """Ends it."""
         self.process.communicate()
-
-
-def _is_hybrid() -> bool:
-    return cgroups.read().mode == "hybrid"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kokon import aio as aio
     from kokon.aio import run as arun
     from kokon.aio import stream as astream
-    from kokon.api.calls import popen, run
+    from kokon.api.calls import popen, run, why
     from kokon.api.completed import CompletedProcess, Usage
     from kokon.api.ends import CalledProcessError, OutputExceeded, TimeoutExpired
     from kokon.api.pipes import DEVNULL, PIPE, STDOUT
@@ -49,7 +49,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "aio": ("arun", "astream"),
-    "api.calls": ("popen", "run"),
+    "api.calls": ("popen", "run", "why"),
     "api.completed": ("CompletedProcess", "Usage"),
     "api.ends": ("CalledProcessError", "OutputExceeded", "TimeoutExpired"),
     "api.pipes": ("DEVNULL", "PIPE", "STDOUT"),
@@ -95,6 +95,7 @@ __all__ = [
     "doctor",
     "popen",
     "run",
+    "why",
 ]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from kokon.engine.run import Prepared
+    from kokon.plan.answer import Answer
 
 
 def run(
@@ -138,6 +139,33 @@ def popen(
         lambda: prepare(asked, terminal=tty), words, stdin, stdout, stderr,
         Text(text, encoding, errors), bufsize, tty,
     )  # fmt: skip
+
+
+def why(
+    question: str,
+    subject: str,
+    args: str | Sequence[str | os.PathLike[str]] = "sh",
+    *,
+    root: str | os.PathLike[str] = "@host",
+    env: Mapping[str, str] | None = None,
+    init: bool = True,
+    **options: Any,
+) -> Answer:
+    """Whether the program of a run may do something, by the very plan that a run performs.
+
+    Nothing runs.
+
+    :param question: read, write, create, execute, device, listen, connect, call, capability, see,
+        signal or limit; see ``kokon why --help``.
+    :param subject: a path, a port, an address, a call: what the question is about.
+    :param options: as ``run``.
+    :returns: ``allowed`` (None: not decided by the plan), ``sentence``, ``steps``.
+    :raises kokon.OptionError: the question or an option cannot be meant.
+    """
+    from kokon.engine.why import why as ask
+
+    asked = arguments.options(arguments.words(args), root, env, {**options, "init": init})
+    return ask(question, subject, asked)
 
 
 def live(

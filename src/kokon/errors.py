@@ -13,6 +13,14 @@
     ├── RetryError                  try again: something was busy or used up for the moment
     └── OutcomeUnknown              the program may or may not have run
 
+How a program ended is no failure of kokon's.  Where it is raised, it is a subclass of subprocess's
+exception with the whole ``result`` (``kokon.api.ends``):
+
+    subprocess.SubprocessError
+    ├── TimeoutExpired              give it more time, or none; it has been ended
+    ├── CalledProcessError          with ``check=True``: its status is not 0
+    └── OutputExceeded              with ``overflow="error"``: it printed more than ``max_output``
+
 A message is one sentence in four parts: *where* (option, step or JSON pointer), *what* went
 wrong, *the kernel's word* when it was the kernel that refused, and *what to do*.  Raise the most
 specific class at the lowest place that knows; only ``kokon.cli`` turns one into text and a status.

@@ -133,7 +133,6 @@ def podman() -> Iterator[Call]:
         pytest.skip("needs podman")
     if not facts.read().subordinate_uids:
         pytest.skip("needs subordinate ids")
-    # Podman's helper for pauses keeps its names for the user, not for the store.
     place = Path(tempfile.mkdtemp(prefix="kokon-podman-", dir="/var/tmp"))
     (place / "run").mkdir(mode=0o700)
     environment = {**os.environ, "HOME": str(place), "XDG_RUNTIME_DIR": f"{place}/run",
@@ -147,9 +146,12 @@ def podman() -> Iterator[Call]:
     try:
         yield imported(command, environment, place)
     finally:
-        subprocess.run([*command, "system", "migrate"], capture_output=True, env=environment)
-        subprocess.run(["podman", "unshare", "rm", "-rf", str(place / "root")],
+        subprocess.run([*command, "unshare", "rm", "-rf", str(place / "root")],
                        capture_output=True, env=environment)  # fmt: skip
+        # The process that keeps its user namespace.
+        pause = place / "run/libpod/tmp/pause.pid"
+        if pause.exists():
+            os.kill(int(pause.read_text()), signal.SIGKILL)
         shutil.rmtree(place, ignore_errors=True)
 
 

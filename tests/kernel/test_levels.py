@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,124 @@ def test_where_user_namespaces_are_switched_off(tmp_path: Path) -> None:
     assert "or: level='best' runs it without namespaces" in full["error"]
     result = inside(SWITCHED_OFF, tmp_path / "store", level="best")
     assert check(result) == {**all_but("processes"), "limits": False}
+
+
+@pytest.mark.skipif(not facts.read().subordinate_uids, reason="needs subordinate ids")
+def test_where_newuidmap_gains_nothing(tmp_path: Path) -> None:
+    """No new privileges are possible around kokon, as in most pods."""
+    place = ["setpriv", "--no-new-privs"]
+    full = inside(place, tmp_path / "store")
+    assert "newuidmap refused to map the ids" in full["error"]
+    assert "or: level='best' goes on without it: the only user is its first one" in full["error"]
+    result = inside(place, tmp_path / "store", level="best")
+    assert check(result) == {**all_but(), "limits": False}
+
+
+def test_the_second_wall(tmp_path: Path) -> None:
+    """With Landlock nothing can be mounted, whatever capabilities there are."""
+    script = (
+        "mount -t tmpfs none /tmp && echo mounted; echo a > /tmp/a && cat /tmp/a; echo >/dev/null"
+    )
+    said = {}
+    for landlock in (False, True):
+        done = kokon.run(
+            ["sh", "-c", script], root="@host", cap_add=["SYS_ADMIN"], landlock=landlock,
+            security_opt=["seccomp=unconfined"], capture_output=True, text=True,
+        )  # fmt: skip
+        said[landlock] = done.stdout.split()
+        assert "Permission" not in done.stderr.replace("mount: /tmp: permission denied", "")
+    assert said == {False: ["mounted", "a"], True: ["a"]}
+
+
+@pytest.mark.parametrize("level", ["full", "landlock"])
+def test_volumes(tmp_path: Path, level: str) -> None:
+    """They appear where they are, read-only where that is asked."""
+    (tmp_path / "file").write_text("content")
+    place, only = tmp_path / "place", tmp_path / "only"
+    for path in (place, only):
+        path.mkdir()
+        (path / "file").write_text("content")
+    script = f"cat {only}/file; echo x > {place}/file; echo x > {only}/file; cat {tmp_path}/file"
+    done = kokon.run(
+        ["sh", "-c", script], root="@host", volumes=[f"{place}:{place}", f"{only}:{only}:ro"],
+        level=level, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "content"
+    assert [(path / "file").read_text() for path in (place, only)] == ["x\n", "content"]
+
+
+def test_what_the_lowest_rung_cannot_give(tmp_path: Path) -> None:
+    words = {
+        "volumes": ([f"{tmp_path}:/data"], "a volume appears where it is, and nowhere else"),
+        "tmpfs": (["/x"], "cannot be had without namespaces"),
+        "root": (str(tmp_path), "only @host and @python can be run"),
+    }
+    for name, (value, sentence) in words.items():
+        with pytest.raises(kokon.OptionError, match=sentence):
+            kokon.run(["true"], level="landlock", **{"root": "@host", name: value})
+
+
+def test_no_directory_is_made_on_the_machine(tmp_path: Path) -> None:
+    with pytest.raises(kokon.HostError, match="it is missing"):
+        kokon.run(["true"], root="@host", cwd=tmp_path / "new", level="landlock")
+    assert not (tmp_path / "new").exists()
+
+
+LEAVES = "sleep 3000 & setsid sleep 3001 & (setsid sleep 3002 &) ; "
+
+
+def sleeping(tmp_path: Path) -> list[str]:
+    """Our processes that sleep beyond the end of a run."""
+    done = subprocess.run(["pgrep", "-u", str(os.geteuid()), "-af", f"^{tmp_path}/sleep 300[0-9]"],
+                          capture_output=True, text=True)  # fmt: skip
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("end", ["exit", "timeout", "killed"])
+def test_the_tree_ends(tmp_path: Path, end: str) -> None:
+    """Without a pid namespace: kokon's process 1 ends what has left its parents."""
+    shutil.copy(shutil.which("sleep") or "", tmp_path / "sleep")
+    script = LEAVES.replace("sleep", f"{tmp_path}/sleep") + ("sleep 100" if end != "exit" else "")
+    call = ["sh", "-c", script]
+    options = {"root": "@host", "level": "landlock", "volumes": [f"{tmp_path}:{tmp_path}:ro"]}
+    if end == "exit":
+        kokon.run(call, **options)
+    elif end == "timeout":
+        with pytest.raises(subprocess.TimeoutExpired):
+            kokon.run(call, timeout=1, **options)
+    else:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                kokon.run(call, **options)
+            finally:
+                os._exit(1)
+        until = time.monotonic() + 10
+        while len(sleeping(tmp_path)) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(sleeping(tmp_path)) == 3
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    until = time.monotonic() + 10
+    while sleeping(tmp_path) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert sleeping(tmp_path) == []
+
+
+def test_the_program_cannot_end_what_ends_it() -> None:
+    script = "kill -9 $PPID && echo ended; kill -STOP $PPID && echo stopped"
+    done = kokon.run(["sh", "-c", script], root="@host", level="landlock", capture_output=True)
+    assert (done.stdout, done.returncode) == (b"", 1)
+
+
+def test_what_is_required_and_not_held(tmp_path: Path) -> None:
+    """An error before anything runs, and nothing is left."""
+    store = tmp_path / "store"
+    result = inside(BARE, store, level="best", require=["processes"])
+    assert result["class"] == "HostError"
+    assert "require='processes': it is required, and here Landlock keeps signals" in result["error"]
+    assert not list((store / "writes").iterdir())
+    assert check(inside(BARE, store, level="best", require=["files", "network"]))["files"]
 
 
 def test_under_dockers_filter(tmp_path: Path) -> None:

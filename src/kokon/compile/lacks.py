@@ -91,7 +91,7 @@ def is_foundation(op: Op, errno: int) -> bool:
 
 def without(plan: Plan, names: tuple[str, ...], architecture: str) -> Plan:
     """The plan without what this machine has refused, each lack in its turn."""
-    for row in (row for name in names for row in LACKS if row.name == name):
+    for row in (row for name in names for row in (*LACKS, CLONE3) if row.name == name):
         places = [at for at, op in enumerate(plan.ops) if row.is_meant(op, plan)]
         for at in reversed(places):
             plan = Plan(tuple(row.instead(plan, at, architecture)), plan.inherited, plan.notes)
@@ -168,13 +168,33 @@ def _without_cgroup_namespace(plan: Plan, at: int, architecture: str) -> list[Op
     return [*plan.ops[:at], *kept, *plan.ops[at + 1 :]]
 
 
+def _by_clone(plan: Plan, at: int, architecture: str) -> list[Op]:
+    op: Any = plan.ops[at]
+    clone = ops.Clone(op.namespaces, op.cgroup, op.adopt, legacy=1, why=op.why)
+    return [*plan.ops[:at], clone, *plan.ops[at + 1 :]]
+
+
 def _has(kind: type[Op], plan: Plan) -> bool:
     return any(isinstance(op, kind) for op in plan.ops)
 
 
 WHOLE_PROC, PROC = "all of /proc", "/proc"
 
+SUBORDINATE_IDS = "subordinate ids"
+
+CLONE3 = Lack(
+    "clone3",
+    # Into a v2 cgroup only clone3 can clone.
+    lambda op, plan: isinstance(op, ops.Clone) and not op.legacy and op.cgroup < 0,
+    _by_clone,
+    "",
+)
+"""Filters answer ENOSYS to it, because they cannot look into its arguments: at every level clone
+does the same."""
+
 LACKS = (
+    Lack(SUBORDINATE_IDS, lambda op, plan: False, _dropped,
+         "the only user is its first one: newuidmap does not map the subordinate ids"),
     Lack(
         WHOLE_PROC,
         lambda op, plan: (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from kokon.errors import OptionError
 from kokon.plan import explain, shell
 from kokon.plan.provenance import asked_by
 
@@ -53,6 +54,12 @@ def script(prepared: Prepared) -> str:
         makes the same control groups anew.
     """
     configuration = prepared.configuration
+    if "namespaces" in prepared.without:
+        raise OptionError(
+            "without namespaces nothing would hold the program: no tool sets Landlock's rules",
+            where="--format shell",
+            remedy="leave --level out",
+        )
     return shell.script(
         prepared.plan, configuration.spec, configuration.asked, _control_groups(prepared)
     )

@@ -7,7 +7,9 @@ import os
 from kokon.compile import lacks
 from kokon.compile.lacks import NAMESPACES
 from kokon.config import levels
+from kokon.engine.mappings import MappingRefused
 from kokon.errors import HostError, OptionError
+from kokon.plan.ops import HandOver
 from kokon.runtime.spawn import REPORT_STARTED
 from kokon.security.ladder import Guarantees
 
@@ -55,12 +57,14 @@ def notes(names: tuple[str, ...]) -> tuple[str, ...]:
     return (*((LOWEST,) if NAMESPACES in names else ()), *lacks.notes(names))
 
 
-def learn(prepared: Prepared, report: Report | None) -> bool:
-    """Notes what a refused step means for the next plan; whether there is one."""
+def learn(prepared: Prepared, report: Report | None, error: KokonError) -> bool:
+    """Notes what a refusal means for the next plan; whether there is one."""
     name = _meant(prepared.plan, report, prepared.without)
+    if isinstance(error, MappingRefused) and lacks.SUBORDINATE_IDS not in prepared.without:
+        name = lacks.SUBORDINATE_IDS
     if name:
         key = _here(levels.level(prepared.options))
-        _learned[key] = (*prepared.without, name)
+        _learned[key] = tuple(dict.fromkeys((*_learned.get(key, ()), *prepared.without, name)))
     return bool(name)
 
 
@@ -92,9 +96,11 @@ def lowest(options: Options, found: FoundRoot, box: bool, undo: Undo) -> Ground:
     return Ground(found.assembly, undo)
 
 
-def advise(error: KokonError, plan: Plan, report: Report, found: FoundRoot) -> None:
-    """Adds what ``--level best`` would do about a refused step."""
+def advise(error: KokonError, plan: Plan, report: Report | None, found: FoundRoot) -> None:
+    """Adds what ``--level best`` would do about a refusal."""
     name = _meant(plan, report, ())
+    if isinstance(error, MappingRefused):
+        name = lacks.SUBORDINATE_IDS
     if name == NAMESPACES and found.assembly:
         add(error, WITHOUT_NAMESPACES)
     elif name and name != NAMESPACES:
@@ -118,7 +124,10 @@ def guarantees(prepared: Prepared) -> Guarantees:
     single = dict.fromkeys(levels.asked_limits(prepared.options), rung)
     limits = rung if single else "none"
     notes = lacks.notes(prepared.without)
-    return Guarantees({**rungs(prepared.plan), "limits": limits}, single, notes)
+    held = {**rungs(prepared.plan), "limits": limits}
+    if isinstance(prepared.plan.ops[-1], HandOver) and prepared.configuration.spec.linux.seccomp:
+        held["system_calls"] = "filter"  # a box has no program; each of its programs loads it
+    return Guarantees(held, single, notes)
 
 
 def await_running(spawned: Spawned, terminal: bool) -> Report | None:

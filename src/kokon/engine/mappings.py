@@ -52,12 +52,17 @@ class Mappings:
         self._range = 0
 
 
-def choose(host: HostFacts) -> Mappings:
+class MappingRefused(HostError):
+    """newuidmap or newgidmap would not write a map."""
+
+
+def choose(host: HostFacts, *, single: bool = False) -> Mappings:
     """Maps for a new user namespace.
 
     Root of the machine: a private range of 65,536.  Others: themselves as 0, and the whole
     subordinate range above it where newuidmap grants one; else the single id.
 
+    :param single: newuidmap has refused.
     :raises HostError: user namespaces are switched off.
     """
     if not host.user_namespaces:
@@ -66,7 +71,7 @@ def choose(host: HostFacts) -> Mappings:
         raise HostError("user namespaces are switched off here", remedy=user_namespaces(host))
     if host.is_root:
         return _private_range(host)
-    if host.subordinate_uids and host.subordinate_gids:
+    if host.subordinate_uids and host.subordinate_gids and not single:
         return Mappings(
             idmap.mapping(host.uid, _ranges(host.subordinate_uids)),
             idmap.mapping(host.gid, _ranges(host.subordinate_gids)),
@@ -157,7 +162,7 @@ def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:
         if refused:
             facts.forget()
             name = os.path.basename(program)
-            raise HostError(
+            raise MappingRefused(
                 f"{name} refused to map the ids: {refused}",
                 remedy=f"see that {program} is set-uid root and /etc/subuid, /etc/subgid are right",
             )

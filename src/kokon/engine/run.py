@@ -14,7 +14,7 @@ from kokon.engine.undo import Undo
 from kokon.errors import HostError, KokonError, OptionError, refused
 from kokon.kernel import facts, filesystems
 from kokon.plan import wire
-from kokon.plan.ops import Clone, HandOver, Reap
+from kokon.plan.ops import HandOver, Reap
 from kokon.plan.plan import Plan
 from kokon.runtime.process import FirstProcess
 from kokon.runtime.spawn import Spawned, occupy_standard_numbers, spawn
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from kokon.runtime.process import Ended
     from kokon.runtime.spawn import Report
     from kokon.security.ladder import Guarantees
+
+
+_without_clone3 = 0
+"""The process in which clone3 was refused: it will be again."""
 
 
 class Prepared:
@@ -85,17 +89,22 @@ class Prepared:
         """
         try:
             while True:
-                spawned = self._spawn(streams)
-                if not spawned.pid and self._clone3_is_refused(spawned.failed):
-                    spawned.close()
+                failed: Report | None = None
+                try:
                     spawned = self._spawn(streams)
-                if spawned.pid:
-                    process = self._first_process(spawned)
-                    if not self.again or self._runs(process):
-                        return process
-                spawned.close()
-                error = self.refused(spawned.failed)
-                if not self.again or not self._prepared_without(spawned.failed, error):
+                    if not spawned.pid and self._clone3_is_refused(spawned.failed):
+                        spawned.close()
+                        spawned = self._spawn(streams)
+                    if spawned.pid:
+                        process = self._first_process(spawned)
+                        if not self.again or self._runs(process):
+                            return process
+                    spawned.close()
+                    failed = spawned.failed
+                    error: KokonError = self.refused(failed)
+                except mappings.MappingRefused as other:
+                    error = self._with_advice(other, None)
+                if not self.again or not self._prepared_without(failed, error):
                     raise error
         except OSError as error:
             raise refused(error) from error
@@ -131,7 +140,7 @@ class Prepared:
         from kokon.engine import level
 
         assert self.again is not None
-        if not level.learn(self, failed):
+        if not level.learn(self, failed, error):
             return False
         self.undo.run()
         try:
@@ -164,16 +173,16 @@ class Prepared:
         )
 
     def _clone3_is_refused(self, report: Report | None) -> bool:
-        """Whether to try again with clone: filters around us answer ENOSYS to clone3, because they
-        cannot look into its arguments.  Into a v2 cgroup only clone3 can clone."""
+        """Whether to try again with clone: a filter around us answers ENOSYS to clone3."""
         if report is None or report.error != ENOSYS:
             return False
-        clone = self.plan.ops[report.op]
-        if not isinstance(clone, Clone) or clone.legacy or clone.cgroup >= 0:
+        from kokon.compile import lacks
+
+        if not lacks.CLONE3.is_meant(self.plan.ops[report.op], self.plan):
             return False
-        again = Clone(clone.namespaces, clone.cgroup, clone.adopt, legacy=1, why=clone.why)
-        before, after = self.plan.ops[: report.op], self.plan.ops[report.op + 1 :]
-        self.plan = Plan((*before, again, *after), self.plan.inherited, self.plan.notes)
+        global _without_clone3
+        _without_clone3 = os.getpid()
+        self.plan = lacks.without(self.plan, (lacks.CLONE3.name,), self.host.architecture)
         return True
 
     def refused(self, report: Report | None) -> KokonError:
@@ -187,6 +196,9 @@ class Prepared:
         from kokon.runtime.failure import failure
 
         error = failure(self.plan, report, self.host, self.configuration.asked)
+        return self._with_advice(error, report)
+
+    def _with_advice(self, error: KokonError, report: Report | None) -> KokonError:
         if self.options.level in (None, "full"):
             from kokon.engine import level
 
@@ -260,13 +272,13 @@ def _prepare(
     undo: Undo,
 ) -> Prepared:
     host = facts.current()
-    without: tuple[str, ...] = ()
+    without: tuple[str, ...] = ("clone3",) if _without_clone3 == os.getpid() else ()
     lacking: tuple[str, ...] = ()
     ground: Ground | None = None
     if options.level is not None:
         from kokon.engine import level
 
-        without = level.lacking(options, host)
+        without += level.lacking(options, host)
         lacking = level.notes(without)
     found = roots.find(options, host, progress)
     if "namespaces" in without:
@@ -277,7 +289,7 @@ def _prepare(
     maps = None
     if "user" in kinds:
         try:
-            maps = mappings.choose(host)
+            maps = mappings.choose(host, single="subordinate ids" in without)
         except HostError as error:
             if found.assembly:
                 from kokon.engine import level

@@ -53,14 +53,16 @@ def text(plan: Plan, asked: Mapping[str, str] | None = None) -> str:
     rows = steps(plan, asked)
     width = len(str(len(rows)))
     lines, where = [], ""
+    headings = {
+        "outside": "Outside, before the program's namespaces are entered:",
+        "inside": "Inside the new namespaces:",
+    }
+    if any(isinstance(op, ops.Clone) and not op.namespaces for op in plan.ops):
+        headings = {"outside": "Outside:", "inside": "In the program's own process:"}
     for row in rows:
         if row["where"] != where:
             where = row["where"]
-            lines.append(
-                "Outside, before the program's namespaces are entered:"
-                if where == "outside"
-                else "Inside the new namespaces:"
-            )
+            lines.append(headings[where])
         lines.append(f"  {row['step']:>{width}}  {row['does']}  [{row['why']}]")
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EACCES, EINVAL, EIO, ENOMEM, ENOSYS, EPERM
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from kokon.plan.op import Op
 from kokon.plan.plan import Plan
 from kokon.spec.runtime import IdMapping
 
-NAMES = [row.name for row in lacks.LACKS]
+NAMES = [row.name for row in lacks.LACKS if row.name != lacks.SUBORDINATE_IDS]
 REFUSED = {
     lacks.WHOLE_PROC: ("proc", "/proc"), lacks.PROC: ("proc", "/proc"), "/sys": ("sysfs", "/sys"),
     "/dev/mqueue": ("mqueue", "/dev/mqueue"), "/dev/pts": ("devpts", "/dev/pts"),
@@ -68,6 +69,28 @@ def test_without_it_the_plan_is_sound(name: str, case: str) -> None:
     assert held["files"] == "mounts" and held["processes"] == "namespace"
     assert held["network"] == ("namespace-down" if name == "loopback" else "namespace")
     assert len(lacks.notes(names)) == 1
+
+
+def test_clone_in_place_of_clone3() -> None:
+    """The same clone; into a group of version 2 there is no other way."""
+    before = plan_of()
+    after = lacks.without(before, ("clone3",), "x86_64")
+    assert [type(op) for op in after.ops] == [type(op) for op in before.ops]
+    clone, again = (next(op for op in p.ops if isinstance(op, ops.Clone)) for p in (before, after))
+    assert (again.namespaces, again.adopt, again.legacy) == (clone.namespaces, clone.adopt, 1)
+    assert lacks.without(after, ("clone3",), "x86_64").ops == after.ops
+    group = ops.Clone(0, cgroup=0, why="x")
+    into = Plan(tuple(group if isinstance(op, ops.Clone) else op for op in before.ops))
+    assert lacks.without(into, ("clone3",), "x86_64").ops == into.ops
+    assert lacks.notes(("clone3",)) == ()
+
+
+def test_the_page_shows_every_row() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs/levels.md"
+    if not page.exists():
+        pytest.skip("only in a checkout")
+    for row in lacks.LACKS:
+        assert f"| {row.name} | {row.note} |" in page.read_text()
 
 
 def test_all_at_once() -> None:

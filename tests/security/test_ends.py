@@ -11,7 +11,8 @@ from attack import attack
 from harness import NEEDS_ROOT
 
 SEEN = {
-    "L2": "only the program is ended, in a pid namespace that it shares",
+    "L2": "only the program is ended, in a pid namespace that it shares; process 1 is ended before"
+    " it has waited for the others (it was: found here)",
     "L6": "descriptors have no limit of their own",
     "L7": "the end is SIGTERM, not SIGKILL",
     "L8": "process 1 is dumpable; it has no handlers of a process 1",
@@ -68,9 +69,25 @@ def test_l2_among_the_processes_of_the_host() -> None:
     assert (result.cause, result.returncode) == ("exited", 7)
 
 
-def test_l2_the_time_of_the_processor_counts(mode: Mode, init: bool) -> None:
+BURN = """
+def burn():
+    while True: pass
+"""
+
+
+@pytest.mark.parametrize("script, most", [
+    ("burn()", 0.9), ("daemon(burn); for_ever()", 0.9),
+    ("daemon(burn); time.sleep(0.8); sys.exit(0)", 0.8),
+    ("daemon(burn); time.sleep(0.8); [os.write(1, b'x' * 4096) for _ in range(99)]", 0.8),
+], ids=["timeout", "timeout of a daemon", "a daemon that is left", "output"])  # fmt: skip
+def test_l2_the_time_of_the_processor_counts(mode: Mode, script: str, most: float) -> None:
+    """Also that of processes which nobody has waited for when the end comes."""
+    used = attack(BURN + script, timeout=0.9, max_output=1000, init=True, **mode).usage
+    assert most / 3 < used.user_time + used.system_time < most + 1
+
+
+def test_l2_the_time_of_children_counts(mode: Mode, init: bool) -> None:
     script = """
-begun = time.monotonic()
 pid = os.fork()
 while time.process_time() < 0.4: pass
 if pid: os.waitpid(pid, 0)

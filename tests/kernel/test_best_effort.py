@@ -47,6 +47,16 @@ def test_stand_ins(root: str, memory: str) -> None:
     assert result.stdout.split() == [str(int(memory[:2]) << 10), "20"]
 
 
+def test_stand_ins_in_a_box(root: str) -> None:
+    script = "ulimit -v; ulimit -p"
+    with kokon.Sandbox(root=root, memory="50M", pids=20, limits="best-effort") as box:
+        result = box.run(["sh", "-c", script], capture_output=True, text=True)
+        assert result.stdout.split() == [str(50 << 10), "20"]
+        assert not result.guarantees["memory"]
+        with pytest.raises(kokon.HostError, match="memory='10M': .*give it to the box"):
+            box.run(["sh", "-c", script], memory="10M")
+
+
 def test_what_they_are_worth_is_said(root: str) -> None:
     prepared = prepare(Options(root, ("sh",), {"memory": "50M", "limits": "best-effort"}))
     notes = " ".join(prepared.notes)

@@ -239,6 +239,17 @@ def test_options_that_belong_to_the_box(box: kokon.Sandbox) -> None:
         box.run(["true"], memory="10M")
 
 
+def test_what_is_guaranteed_of_its_programs(root: str) -> None:
+    with kokon.Sandbox(root=root, require="files,processes,network,system-calls") as box:
+        assert "Seccomp:\t2" in said(box, "cat /proc/self/status")
+        assert box.guarantees.system_calls and box.run(["true"]).guarantees.system_calls
+    with kokon.Sandbox(root=root, security_opt="seccomp=unconfined") as box:
+        assert "Seccomp:\t0" in said(box, "cat /proc/self/status")
+        assert not box.guarantees.system_calls
+    with pytest.raises(kokon.OptionError, match="^landlock=True: the programs of a box"):
+        kokon.Sandbox(root=root, landlock=True)
+
+
 def test_a_program_that_is_not_there(box: kokon.Sandbox) -> None:
     with pytest.raises(kokon.CommandError) as caught:
         box.run(["no-such-program"])

@@ -7,13 +7,15 @@ that.  Each program has processes of its own in it (``compile/box.py``).
 from __future__ import annotations
 
 import os
+from _thread import get_ident
+from time import monotonic, sleep
 
 from kokon.compile.box import compile_program
 from kokon.compile.inputs import Launch
 from kokon.compile.process import execution
 from kokon.engine import limits, plans
 from kokon.engine.run import Prepared, prepare, surroundings, taken_back
-from kokon.errors import RequestError
+from kokon.errors import KokonError, OptionError, RequestError
 from kokon.plan import check
 from kokon.plan.ops import Transfer
 from kokon.plan.plan import Plan
@@ -27,11 +29,19 @@ if TYPE_CHECKING:
     from kokon.config.options import Options
     from kokon.engine.undo import Undo
     from kokon.runtime.process import FirstProcess
+    from kokon.runtime.spawn import Report
     from kokon.security.ladder import Guarantees
+
+
+PATIENCE = 5.0
+"""Seconds to wait for the end of what was killed, and for threads that start something."""
 
 
 class Box:
     """The kept namespaces.  Threads may share it.
+
+    Its descriptors are closed when no thread is in the middle of a start any more: what had their
+    numbers then would be handed to init in their place.
 
     :ivar prepared: the run that made them: its options, limits and what is to be taken back.
     :raises KokonError: as a run; nothing is left.
@@ -40,13 +50,21 @@ class Box:
     def __init__(
         self, options: Options, progress: Callable[[int, int], object] | None = None
     ) -> None:
-        self._options = options
         self._plans: dict[object, Plan] = {}
         self._programs: list[Program] = []
         self._descriptors: list[int] = []
+        self._inside: list[int] = []
+        self._maker = os.getpid()
+        self.is_open = False
+        if options.landlock:
+            raise OptionError(
+                "the programs of a box have no second wall", where="--landlock",
+                remedy="leave it out, or use kokon.run",
+            )  # fmt: skip
         self.prepared = prepare(options, progress=progress, box=True)
         try:
             self._make()
+            self.is_open = True
         except BaseException:
             self.close()
             raise
@@ -75,13 +93,19 @@ class Box:
         :param transfer: a file to be moved in place of a program.
         :raises KokonError: the request is at fault, or the box is closed.
         """
-        return taken_back(lambda undo: self._program(options, terminal, transfer, undo))
+        self.enter()
+        try:
+            return taken_back(lambda undo: self._program(options, terminal, transfer, undo))
+        except KokonError as error:
+            if self.is_open:
+                raise
+            raise closed() from error
+        finally:
+            self.leave()
 
     def _program(
         self, options: Options, terminal: bool, transfer: Transfer | None, undo: Undo
     ) -> Prepared:
-        if not self._descriptors:
-            raise RequestError("the box is closed", remedy="make another")
         box = self.prepared
         around = surroundings(options, box.found, box.mappings, terminal)
         recipe = plans.recipe(options, box.host, around)
@@ -91,6 +115,7 @@ class Box:
             reaper=bool(options.init),
             tasks=placed.tasks,
             cgroup_directory=placed.directory,
+            resource_limits=placed.resource_limits,
             map_by_parent=bool(box.mappings and box.mappings.by_parent),
             transfer=transfer is not None,
         )
@@ -109,23 +134,66 @@ class Box:
             options,
         )  # fmt: skip
 
-    def enter(self, program: Program) -> None:
+    def enter(self) -> None:
+        """This thread prepares or starts a program now: what that needs stays, until it leaves.
+
+        :raises RequestError: the box is closed, or another process has made it.
+        """
+        if self._maker != os.getpid():
+            raise RequestError(
+                "the box belongs to the process that this one was forked from",
+                remedy="make another in this process",
+            )
+        self._inside.append(get_ident())
+        if not self.is_open:
+            self.leave()
+            raise closed()
+
+    def leave(self) -> None:
+        """The end of :meth:`enter`."""
+        self._inside.remove(get_ident())
+        if not self.is_open:
+            self._take_back()
+
+    def add(self, program: Program) -> None:
         """Notes a program, to be ended with the box."""
         self._programs.append(program)
 
-    def leave(self, program: Program) -> None:
+    def remove(self, program: Program) -> None:
         """Forgets a program that has ended."""
         if program in self._programs:
             self._programs.remove(program)
 
     def close(self) -> list[Exception]:
-        """Ends every program and takes back everything that was made.  May be called twice."""
+        """Ends every program and takes back everything that was made.  May be called twice.
+
+        A forked child lets go what it has a copy of, and ends nothing.
+        """
+        self.is_open = False
+        if self._maker != os.getpid():
+            self._inside.clear()
+            return self._take_back()
         for program in tuple(self._programs):
             program.kill()
-        descriptors, self._descriptors = self._descriptors, []
-        for fd in descriptors:
-            os.close(fd)
+        # Who is in the middle of a start sees then that the box is closed, and ends it.
+        until = monotonic() + PATIENCE
+        while any(thread != get_ident() for thread in self._inside) and monotonic() < until:
+            sleep(0.001)
+        for program in tuple(self._programs):
+            program.end()
+        return self._take_back()
+
+    def _take_back(self) -> list[Exception]:
+        if self._inside:
+            return []  # the last of them does it
+        while self._descriptors:
+            os.close(self._descriptors.pop())
         return self.prepared.close()
+
+
+def closed() -> RequestError:
+    """The box is closed."""
+    return RequestError("the box is closed", remedy="make another")
 
 
 class Program(Prepared):
@@ -144,17 +212,35 @@ class Program(Prepared):
         return self._box.prepared.guarantees
 
     def start(self, streams: tuple[int, int, int]) -> FirstProcess:
-        """As :meth:`Prepared.start`."""
-        self._box.enter(self)
-        self._process = super().start(streams)
-        return self._process
+        """As :meth:`Prepared.start`.
+
+        :raises RequestError: the box is closed.
+        """
+        self._box.enter()
+        try:
+            self._box.add(self)
+            self._process = super().start(streams)
+            if not self._box.is_open:
+                self.kill()  # too late for the box to see it
+            return self._process
+        finally:
+            self._box.leave()
 
     def kill(self) -> None:
         """Ends it, if it runs."""
         if self._process is not None:
             self._process.kill()
 
+    def end(self) -> None:
+        """Ends it, and waits for its end, if it runs."""
+        if self._process is not None:
+            self._process.end(PATIENCE)
+
+    def refused(self, report: Report | None) -> KokonError:
+        """As :meth:`Prepared.refused`."""
+        return super().refused(report) if self._box.is_open else closed()
+
     def close(self) -> list[Exception]:
         """As :meth:`Prepared.close`."""
-        self._box.leave(self)
+        self._box.remove(self)
         return super().close()

@@ -115,7 +115,7 @@ def place(options: Options, configuration: Configuration, host: HostFacts, undo:
 def place_below(
     above: Placed, options: Options, configuration: Configuration, undo: Undo
 ) -> Placed:
-    """Groups for one program below those of its box; none where that has none.
+    """Groups for one program below those of its box; what stands in for them where it has none.
 
     :raises HostError: a limit that the box has no controller for.
     """
@@ -125,11 +125,15 @@ def place_below(
     if manager is None:
         limited = next((name for name, value in asked.items() if value is not None), None)
         if limited:
+            what, remedy = "it has no limits", "give the box a limit too, of memory or processes"
+            if above.notes:
+                what, remedy = above.notes[0], "give it to the box, for each of its programs"
             raise HostError(
-                "the box has no control groups, because it has no limits",
+                f"the box has no control groups: {what}",
                 where=options.words(limited),
-                remedy="give the box a limit too, of memory or processes",
+                remedy=remedy,
             )
+        placed.resource_limits = above.resource_limits
         return placed
     from kokon.spec.resources import Resources
 

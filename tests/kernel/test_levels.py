@@ -140,6 +140,10 @@ def test_where_user_namespaces_are_switched_off(tmp_path: Path) -> None:
     assert "or: level='best' runs it without namespaces" in full["error"]
     result = inside(SWITCHED_OFF, tmp_path / "store", level="best")
     assert check(result) == {**all_but("processes"), "limits": False}
+    # Who may mount without one needs none.
+    result = inside(WITH_MOUNTS, tmp_path / "store", level="best")
+    assert check(result) == {**all_but(), "limits": False}
+    assert "--userns host" in result["guarantees"]["notes"][0]
 
 
 @pytest.mark.skipif(not facts.read().subordinate_uids, reason="needs subordinate ids")

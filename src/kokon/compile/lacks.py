@@ -180,7 +180,7 @@ def _has(kind: type[Op], plan: Plan) -> bool:
 
 WHOLE_PROC, PROC = "all of /proc", "/proc"
 
-SUBORDINATE_IDS = "subordinate ids"
+USER_NAMESPACE, SUBORDINATE_IDS = "user namespace", "subordinate ids"
 
 CLONE3 = Lack(
     "clone3",
@@ -193,6 +193,8 @@ CLONE3 = Lack(
 does the same."""
 
 LACKS = (
+    Lack(USER_NAMESPACE, lambda op, plan: False, _dropped,
+         "for root: the ids inside are the machine's own, with few capabilities (--userns host)"),
     Lack(SUBORDINATE_IDS, lambda op, plan: False, _dropped,
          "the only user is its first one: newuidmap does not map the subordinate ids"),
     Lack(

@@ -142,6 +142,10 @@ class Options:
 
         def __getattr__(self, name: str) -> Any: ...
 
+    def changed(self, **values: Any) -> Options:
+        """The same with other values."""
+        return Options(self.root, self.args, {**self._given, **values})
+
     def key(self) -> tuple[object, ...]:
         """Equal for equal options, whatever their program is; a value may have no hash."""
         # True and 1 are equal, but not the same thing to ask for.

@@ -43,6 +43,8 @@ def lacking(options: Options, host: HostFacts) -> tuple[str, ...]:
     names = _learned.get(_here(word), ())
     # Without an id that is mapped no user namespace can be made (user_namespaces(7)).
     none = not host.is_root and not (host.user_namespaces and host.uid_map)
+    if host.is_root and not host.user_namespaces and word == "best":
+        names = (lacks.USER_NAMESPACE, *names)
     if NAMESPACES not in names and (word == "landlock" or none):
         return (NAMESPACES, *names)
     return names

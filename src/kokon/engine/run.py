@@ -280,6 +280,8 @@ def _prepare(
 
         without += level.lacking(options, host)
         lacking = level.notes(without)
+        if "user namespace" in without and options.userns is None:
+            options = options.changed(userns="host")
     found = roots.find(options, host, progress)
     if "namespaces" in without:
         ground = level.lowest(options, found, box, undo)

@@ -20,7 +20,8 @@ from kokon.plan.op import Op
 from kokon.plan.plan import Plan
 from kokon.spec.runtime import IdMapping
 
-NAMES = [row.name for row in lacks.LACKS if row.name != lacks.SUBORDINATE_IDS]
+BEFORE_THE_PLAN = (lacks.USER_NAMESPACE, lacks.SUBORDINATE_IDS)
+NAMES = [row.name for row in lacks.LACKS if row.name not in BEFORE_THE_PLAN]
 REFUSED = {
     lacks.WHOLE_PROC: ("proc", "/proc"), lacks.PROC: ("proc", "/proc"), "/sys": ("sysfs", "/sys"),
     "/dev/mqueue": ("mqueue", "/dev/mqueue"), "/dev/pts": ("devpts", "/dev/pts"),

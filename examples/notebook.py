@@ -2,12 +2,10 @@
 
     python3 notebook.py cells.py [SECONDS]
 
-Cells are separated by lines ``# %%``.  They run in a Python that lives in a box: they see no file
-of this machine and no network, and share the box's files.  A cell that takes too long gets ^C,
-which leaves what was defined; one that does not listen, or that ends its Python, costs the
-definitions, and the next cell has a fresh Python in the same box.
-
-We speak to that Python in lines of JSON: a cell goes in; what it prints comes back, then the value
+Cells are separated by lines ``# %%``.  They run in a Python that lives in a box, without this
+machine's files and network.  A cell that takes too long gets ^C, which leaves what was defined; one
+that does not listen, or that ends its Python, costs the definitions: the next has a fresh Python in
+the same box.  We speak in lines of JSON: a cell goes in; what it prints comes back, then the value
 of its last expression or its error.
 """
 
@@ -75,9 +73,8 @@ class Notebook:
     def run(
         self, cell: str, show: Callable[[str], object], timeout: float = 10, patience: float = 2
     ) -> dict[str, str | None]:
-        """Runs a cell.
+        """Runs a cell and shows what it prints.
 
-        :param show: takes what it prints.
         :param timeout: seconds until ^C; after ``patience`` more, its Python is ended.
         :returns: its ``value`` or ``error``, or how its Python has ``ended``.
         """

@@ -226,9 +226,9 @@ def test_what_was_used_until_it_was_killed(root: str) -> None:
 
 
 def test_words_for_a_call_that_was_mistyped(root: str) -> None:
-    with pytest.raises(TypeError, match="^'memroy' is no option of a run; is memory meant\\?$"):
+    with pytest.raises(TypeError, match=r"^'memroy' is no option of a run; is memory meant\?$"):
         kokon.run(["true"], root=root, memroy="1G")
-    with pytest.raises(ValueError, match="^the environment variable 'A' has to be a str$"):
+    with pytest.raises(ValueError, match=r"^the environment variable 'A' has to be a str$"):
         kokon.run(["true"], root=root, env={"A": 1})  # type: ignore[dict-item]
 
 

@@ -21,6 +21,11 @@ pytestmark = [
 ]
 
 
+LIMITS = (
+    "ulimit -v; while read -r a b c d; do [ $b = processes ] && echo $c; done </proc/self/limits"
+)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> str:
     (tmp_path / "root/bin").mkdir(parents=True)
@@ -29,32 +34,27 @@ def root(tmp_path: Path) -> str:
 
 
 def test_refused(root: str) -> None:
-    with pytest.raises(kokon.HostError, match=r"--memory 50M: .*--limits best-effort"):
+    with pytest.raises(kokon.HostError, match=r"memory='50M': .*limits='best-effort'"):
         kokon.run(["sh", "-c", ":"], root=root, memory="50M")
 
 
 @pytest.mark.parametrize("memory", ["50M", "60M"])
 def test_stand_ins(root: str, memory: str) -> None:
     """Twice, with different values: a plan that is kept must not bring its limits along."""
-    script = (
-        "ulimit -v; while read -r a b c d; do [ $b = processes ] && echo $c; done"
-        " </proc/self/limits"
-    )
     result = kokon.run(
-        ["sh", "-c", script], root=root, memory=memory, pids=20, cpus=1, limits="best-effort",
+        ["sh", "-c", LIMITS], root=root, memory=memory, pids=20, cpus=1, limits="best-effort",
         capture_output=True, text=True,
     )  # fmt: skip
     assert result.stdout.split() == [str(int(memory[:2]) << 10), "20"]
 
 
 def test_stand_ins_in_a_box(root: str) -> None:
-    script = "ulimit -v; ulimit -p"
     with kokon.Sandbox(root=root, memory="50M", pids=20, limits="best-effort") as box:
-        result = box.run(["sh", "-c", script], capture_output=True, text=True)
+        result = box.run(["sh", "-c", LIMITS], capture_output=True, text=True)
         assert result.stdout.split() == [str(50 << 10), "20"]
         assert not result.guarantees["memory"]
-        with pytest.raises(kokon.HostError, match="memory='10M': .*give it to the box"):
-            box.run(["sh", "-c", script], memory="10M")
+        with pytest.raises(kokon.HostError, match=r"memory='10M': .*give it to the box"):
+            box.run(["sh", "-c", LIMITS], memory="10M")
 
 
 def test_what_they_are_worth_is_said(root: str) -> None:

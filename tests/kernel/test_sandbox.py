@@ -246,7 +246,7 @@ def test_what_is_guaranteed_of_its_programs(root: str) -> None:
     with kokon.Sandbox(root=root, security_opt="seccomp=unconfined") as box:
         assert "Seccomp:\t0" in said(box, "cat /proc/self/status")
         assert not box.guarantees.system_calls
-    with pytest.raises(kokon.OptionError, match="^landlock=True: the programs of a box"):
+    with pytest.raises(kokon.OptionError, match=r"^landlock=True: the programs of a box"):
         kokon.Sandbox(root=root, landlock=True)
 
 

@@ -324,6 +324,18 @@ def test_a_step_that_is_refused(tmp_path: Path, call: str, errno: int, note: str
     assert result["guarantees"]["notes"][0].startswith(note)
 
 
+def test_without_network_namespaces(tmp_path: Path) -> None:
+    place = [*MAPPED, "sh", "-c", 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"', "sh"]
+    full = inside(place, tmp_path / "store")
+    assert "clone3: No space left on device" in full["error"]
+    assert "see the other max_* there" in full["error"]
+    result = inside(place, tmp_path / "store", level="best")
+    assert check(result) == {**all_but(), "limits": False}
+    assert result["guarantees"]["network"]["by"] == "a filter that refuses sockets"
+    notes = result["guarantees"]["notes"]
+    assert notes[0] == "there is no network namespace: a filter refuses every socket"
+
+
 @pytest.mark.parametrize("level", ["best", "landlock"])
 def test_limits(tmp_path: Path, level: str) -> None:
     """They hold where there is a control group, and nobody says so where there is none."""

@@ -20,7 +20,7 @@ from errno import (
     EUSERS,
 )
 
-from kokon.kernel.constants import CLONE_NEWCGROUP, MOUNT_ATTR_RDONLY
+from kokon.kernel.constants import CLONE_NEWCGROUP, CLONE_NEWNET, MOUNT_ATTR_RDONLY
 from kokon.plan import ops
 from kokon.plan.plan import Plan
 
@@ -81,7 +81,8 @@ def lack_of(op: Op, errno: int, plan: Plan) -> Lack | None:
     """The row of a refused step, if it may be done without."""
     if errno not in REFUSALS:
         return None
-    return next((row for row in LACKS if row.is_meant(op, plan)), None)
+    rows = (row for row in LACKS if row.name not in KNOWN_BEFORE)
+    return next((row for row in rows if row.is_meant(op, plan)), None)
 
 
 def is_foundation(op: Op, errno: int) -> bool:
@@ -152,13 +153,28 @@ def _without_keys(plan: Plan, at: int, architecture: str) -> list[Op]:
     """The caller's session keyring stays, and a filter refuses every call about keys."""
     from kokon.security.seccomp import walls
 
-    steps = _dropped(plan, at, architecture)
+    keys = walls.program(architecture, "keys")
+    return _filtered(_dropped(plan, at, architecture), keys, plan.ops[at].why)
+
+
+def _without_network(plan: Plan, at: int, architecture: str) -> list[Op]:
+    """The host's network namespace, and a filter that refuses sockets."""
+    from kokon.security.seccomp import walls
+
+    op: Any = plan.ops[at]
+    clone = ops.Clone(op.namespaces & ~CLONE_NEWNET, op.cgroup, op.adopt, op.legacy, why=op.why)
+    steps = [*plan.ops[:at], clone, *plan.ops[at + 1 :]]
+    steps = [step for step in steps if not isinstance(step, ops.Loopback)]
+    return _filtered(steps, walls.program(architecture, "network"), op.why)
+
+
+def _filtered(steps: list[Op], program: bytes, why: str) -> list[Op]:
+    """With one more filter, if there is a program."""
     last = (n for n, op in enumerate(steps) if isinstance(op, (ops.Reap, ops.CloseDescriptors)))
     place = next(last, None)
     if place is None:  # namespaces that are handed over: nothing runs in them yet
         return steps
-    keys = ops.Seccomp(walls.program(architecture, "keys"), why=plan.ops[at].why)
-    return [*steps[:place], keys, *steps[place:]]
+    return [*steps[:place], ops.Seccomp(program, why=why), *steps[place:]]
 
 
 def _without_cgroup_namespace(plan: Plan, at: int, architecture: str) -> list[Op]:
@@ -174,6 +190,14 @@ def _by_clone(plan: Plan, at: int, architecture: str) -> list[Op]:
     return [*plan.ops[:at], clone, *plan.ops[at + 1 :]]
 
 
+def _no_step(op: Op, plan: Plan) -> bool:
+    return False
+
+
+def _is_network_clone(op: Op, plan: Plan) -> bool:
+    return isinstance(op, ops.Clone) and bool(op.namespaces & CLONE_NEWNET)
+
+
 def _has(kind: type[Op], plan: Plan) -> bool:
     return any(isinstance(op, kind) for op in plan.ops)
 
@@ -181,6 +205,9 @@ def _has(kind: type[Op], plan: Plan) -> bool:
 WHOLE_PROC, PROC = "all of /proc", "/proc"
 
 USER_NAMESPACE, SUBORDINATE_IDS = "user namespace", "subordinate ids"
+NETWORK_NAMESPACE = "network namespace"
+KNOWN_BEFORE = (USER_NAMESPACE, SUBORDINATE_IDS, NETWORK_NAMESPACE)
+"""Rows that no refused step stands for: one refusal of Clone is like another."""
 
 CLONE3 = Lack(
     "clone3",
@@ -193,10 +220,12 @@ CLONE3 = Lack(
 does the same."""
 
 LACKS = (
-    Lack(USER_NAMESPACE, lambda op, plan: False, _dropped,
+    Lack(USER_NAMESPACE, _no_step, _dropped,
          "for root: the ids inside are the machine's own, with few capabilities (--userns host)"),
-    Lack(SUBORDINATE_IDS, lambda op, plan: False, _dropped,
+    Lack(SUBORDINATE_IDS, _no_step, _dropped,
          "the only user is its first one: newuidmap does not map the subordinate ids"),
+    Lack(NETWORK_NAMESPACE, _is_network_clone, _without_network,
+         "there is no network namespace: a filter refuses every socket"),
     Lack(
         WHOLE_PROC,
         lambda op, plan: (

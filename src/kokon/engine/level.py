@@ -7,6 +7,7 @@ import os
 from kokon.compile import lacks
 from kokon.compile.lacks import NAMESPACES
 from kokon.config import levels
+from kokon.engine import plans
 from kokon.engine.mappings import MappingRefused
 from kokon.errors import HostError, OptionError
 from kokon.plan.ops import HandOver
@@ -47,7 +48,20 @@ def lacking(options: Options, host: HostFacts) -> tuple[str, ...]:
         names = (lacks.USER_NAMESPACE, *names)
     if NAMESPACES not in names and (word == "landlock" or none):
         return (NAMESPACES, *names)
+    if options.network != "host" and _no_networks():
+        names = (lacks.NETWORK_NAMESPACE, *names)
     return names
+
+
+def _no_networks() -> bool:
+    """Whether no network namespace can be made: there are none, or no more."""
+    if not os.path.exists("/proc/self/ns/net"):
+        return True
+    try:
+        with open("/proc/sys/user/max_net_namespaces", "rb") as file:
+            return file.read().strip() == b"0"
+    except OSError:
+        return False
 
 
 def _here(word: str) -> tuple[object, ...]:
@@ -119,7 +133,27 @@ def add(error: KokonError, words: str) -> None:
 
 
 def guarantees(prepared: Prepared) -> Guarantees:
-    """What holds, read off the plan and the control groups that were made."""
+    """What holds, read off the plan and the control groups that were made; once for a kept plan."""
+    key = _kind(prepared)
+    found = _held.get(key)
+    if found is None:
+        found = _read_off(prepared)
+        if prepared.plan.template is not None:
+            plans.keep(_held, key, found)
+    return found
+
+
+_held: dict[object, Guarantees] = {}
+_met: dict[object, bool] = {}
+"""Kinds of runs that hold what they require."""
+
+
+def _kind(prepared: Prepared) -> tuple[object, ...]:
+    """Equal for runs with the same plan but for the program, and so with the same options."""
+    return prepared.plan.template, prepared.limits.manager is None, prepared.without
+
+
+def _read_off(prepared: Prepared) -> Guarantees:
     from kokon.compile.guarantees import rungs
 
     rung = "cgroup" if prepared.limits.manager else "rlimits"
@@ -165,6 +199,9 @@ def check_requirements(prepared: Prepared) -> None:
 
     :raises HostError: a requirement is not held here.
     """
+    key = _kind(prepared)
+    if key in _met:
+        return
     for name in levels.requirements(prepared.options):
         guarantee = prepared.guarantees[name]
         if guarantee.holds:
@@ -177,6 +214,8 @@ def check_requirements(prepared: Prepared) -> None:
             if single
             else "leave --level out, and the error says how to get it",
         )
+    if prepared.plan.template is not None:
+        plans.keep(_met, key, True)
 
 
 def impossible(error: KokonError, cause: KokonError) -> KokonError:

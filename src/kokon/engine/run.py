@@ -97,14 +97,14 @@ class Prepared:
                         spawned = self._spawn(streams)
                     if spawned.pid:
                         process = self._first_process(spawned)
-                        if not self.again or self._runs(process):
+                        if not self.again or self._is_box() or self._runs(process):
                             return process
                     spawned.close()
                     failed = spawned.failed
                     error: KokonError = self.refused(failed)
                 except mappings.MappingRefused as other:
                     error = self._with_advice(other, None)
-                if not self.again or not self._prepared_without(failed, error):
+                if not self.goes_without(failed, error):
                     raise error
         except OSError as error:
             raise refused(error) from error
@@ -132,15 +132,19 @@ class Prepared:
         process.close()
         return False
 
-    def _prepared_without(self, failed: Report | None, error: KokonError) -> bool:
-        """Takes the run back and prepares it again without what was refused, if that is possible.
+    def _is_box(self) -> bool:
+        """Whether namespaces are handed over: who takes them sees whether a step was refused."""
+        return isinstance(self.plan.ops[-1], HandOver)
+
+    def goes_without(self, failed: Report | None, error: KokonError) -> bool:
+        """Takes the run back and prepares it again without what was refused, if that is possible
+        and may be.
 
         :raises KokonError: the other way is not possible either.
         """
         from kokon.engine import level
 
-        assert self.again is not None
-        if not level.learn(self, failed, error):
+        if self.again is None or not level.learn(self, failed, error):
             return False
         self.undo.run()
         try:
@@ -231,7 +235,7 @@ def prepare(
         return _prepare(options, terminal, terminal_size, parent_death, progress, box, undo)
 
     prepared = taken_back(make)
-    if options.level in ("best", "landlock") and not box:
+    if options.level in ("best", "landlock"):
 
         def again() -> Prepared:
             fresh = taken_back(make)

@@ -20,8 +20,7 @@ from kokon.plan.op import Op
 from kokon.plan.plan import Plan
 from kokon.spec.runtime import IdMapping
 
-BEFORE_THE_PLAN = (lacks.USER_NAMESPACE, lacks.SUBORDINATE_IDS)
-NAMES = [row.name for row in lacks.LACKS if row.name not in BEFORE_THE_PLAN]
+NAMES = [row.name for row in lacks.LACKS if row.name not in lacks.KNOWN_BEFORE[:2]]
 REFUSED = {
     lacks.WHOLE_PROC: ("proc", "/proc"), lacks.PROC: ("proc", "/proc"), "/sys": ("sysfs", "/sys"),
     "/dev/mqueue": ("mqueue", "/dev/mqueue"), "/dev/pts": ("devpts", "/dev/pts"),
@@ -68,7 +67,8 @@ def test_without_it_the_plan_is_sound(name: str, case: str) -> None:
     assert type(after.ops[-1]) is ops.Execute
     held = rungs(after)
     assert held["files"] == "mounts" and held["processes"] == "namespace"
-    assert held["network"] == ("namespace-down" if name == "loopback" else "namespace")
+    network = {"loopback": "namespace-down", lacks.NETWORK_NAMESPACE: "filter"}
+    assert held["network"] == network.get(name, "namespace")
     assert len(lacks.notes(names)) == 1
 
 
@@ -108,7 +108,7 @@ def test_nothing_of_the_outside_stands_in() -> None:
         assert count[0] == count[1]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != lacks.PROC])
+@pytest.mark.parametrize("name", [*REFUSED.keys() - {lacks.PROC}, *KINDS])
 def test_a_refused_step_is_found(name: str) -> None:
     plan = plan_of()
     row = lacks.lack_of(step(plan, name), EPERM, plan)

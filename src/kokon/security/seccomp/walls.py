@@ -45,6 +45,8 @@ AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET, TYPE = 1, 1, 5, 0xF
 PRIO_USER, IOPRIO_WHO_USER = 2, 3
 REFUSED = ERRNO | EPERM
 
+KINDS = ("keys", "network", "files", "files-network")
+
 COMPILED: dict[tuple[str, str], bytes] = {}
 
 
@@ -52,8 +54,9 @@ def program(architecture: str, kind: str) -> bytes:
     """A filter as an array of ``struct sock_filter``.
 
     :param architecture: ``x86_64`` or ``aarch64``.
-    :param kind: ``keys`` refuses calls about keys alone, ``files`` is for what has no namespace and
-        no network either, ``files-network`` for what has the host's network.
+    :param kind: what there is none of: ``keys`` (a keyring of its own), ``network`` (a network
+        namespace), ``files`` (any namespace), ``files-network`` (any, but the host's network is
+        meant).
     :raises HostError: there is no table of system calls for this architecture.
     """
     key = architecture, kind
@@ -62,7 +65,9 @@ def program(architecture: str, kind: str) -> bytes:
 
         rules = [Rule(KEYS.split(), REFUSED)]
         if kind != "keys":
-            rules += _walls(networks=kind == "files-network")
+            rules += _sockets(AF_UNIX if kind == "files-network" else None)
+        if kind.startswith("files"):
+            rules += _others()
         profile = Profile(ALLOW, rules, ARCHITECTURES.get(architecture, ()), multiplexed=False)
         COMPILED[key] = compiled(profile, architecture)
     return COMPILED[key]
@@ -70,21 +75,31 @@ def program(architecture: str, kind: str) -> bytes:
 
 def refuses_sockets(programs: Collection[bytes]) -> bool:
     """Whether one of these filters is that of a program without a network."""
-    return any(COMPILED.get((name, "files")) in programs for name in ("x86_64", "aarch64"))
+    kinds = [(machine, kind) for machine in ARCHITECTURES for kind in ("network", "files")]
+    return any(COMPILED.get(key) in programs for key in kinds)
 
 
-def _walls(networks: bool) -> list[Rule]:
-    refused = (*OWNERS.split(), *OBJECTS.split(), *PAST_FILTERS.split(), "socketcall")
-    rules = [Rule(refused, REFUSED), Rule(ATTRIBUTES.split(), ERRNO | ENOTSUP)]
-    # Nobody outside listens to a pair; but a pair of datagrams may be connected anew.
-    streams = (SOCK_STREAM, SOCK_SEQPACKET)
-    rules.append(Rule(
-        ("socketpair",), REFUSED, [Condition(1, "MASKED_NE", TYPE, kind) for kind in streams],
-    ))  # fmt: skip
+def _sockets(family: int | None) -> list[Rule]:
+    """No socket that leads outside: of a family, or none at all."""
+    refused = (*PAST_FILTERS.split(), "socketcall")
     # A socket of the host that has a path is reached by whoever may look at it.
-    rules.append(Rule(("socket",), REFUSED, (word(0, AF_UNIX) if networks else OTHERWISE,)))
-    rules.append(Rule(("utimensat", "utimensat_time64"), REFUSED, (Condition(1, "NE", 0),)))
-    # Of another process of the user: its limits, its priority, its processors.
+    of_family = OTHERWISE if family is None else word(0, family)
+    # Nobody outside listens to a pair; but a pair of datagrams may be connected anew.
+    streams = [Condition(1, "MASKED_NE", TYPE, kind) for kind in (SOCK_STREAM, SOCK_SEQPACKET)]
+    return [
+        Rule(refused, REFUSED),
+        Rule(("socket",), REFUSED, (of_family,)),
+        Rule(("socketpair",), REFUSED, streams),
+    ]
+
+
+def _others() -> list[Rule]:
+    """Nothing of files that Landlock does not see, nothing of the user's other processes."""
+    rules = [
+        Rule((*OWNERS.split(), *OBJECTS.split()), REFUSED),
+        Rule(ATTRIBUTES.split(), ERRNO | ENOTSUP),
+        Rule(("utimensat", "utimensat_time64"), REFUSED, (Condition(1, "NE", 0),)),
+    ]
     own = ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam",
            "sched_setscheduler")  # fmt: skip
     rules.append(Rule(own, REFUSED, (word(0, 0, "MASKED_NE"),)))

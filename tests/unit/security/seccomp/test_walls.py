@@ -21,7 +21,7 @@ def ask(call: str, *arguments: int, kind: str = "files", arch: str = "x86_64") -
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@pytest.mark.parametrize("kind", ["keys", "files", "files-network"])
+@pytest.mark.parametrize("kind", walls.KINDS)
 def test_the_kernel_takes_it(machine: str, kind: str) -> None:
     check(walls.program(machine, kind))
 
@@ -65,6 +65,6 @@ def test_what_hides_its_arguments_is_refused() -> None:
 
 
 def test_which_programs_refuse_sockets() -> None:
-    found = {kind: walls.program("x86_64", kind) for kind in ("keys", "files", "files-network")}
-    assert [kind for kind in found if walls.refuses_sockets([found[kind]])] == ["files"]
+    found = {kind: walls.program("x86_64", kind) for kind in walls.KINDS}
+    assert [kind for kind in found if walls.refuses_sockets([found[kind]])] == ["network", "files"]
     assert not walls.refuses_sockets([])

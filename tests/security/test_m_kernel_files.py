@@ -83,7 +83,8 @@ def test_m11_no_file_of_a_control_group(root: Path, mode: Mode, options: Mode) -
     find_tools(root)
     out = attempt(root, ["/bin/sh", "-c", WRITES], **{**options, **mode})
     if isinstance(out, kokon.HostError):
-        assert "memory" in options, out
+        # On v2 devices are kept back by a filter of eBPF, which a run does not have yet.
+        assert "memory" in options or "cap_add" in options, out
         pytest.skip(str(out))
     assert isinstance(out, str)
     assert "OPENED" not in out and "MADE" not in out

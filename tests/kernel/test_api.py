@@ -230,6 +230,8 @@ def test_words_for_a_call_that_was_mistyped(root: str) -> None:
         kokon.run(["true"], root=root, memroy="1G")
     with pytest.raises(ValueError, match=r"^the environment variable 'A' has to be a str$"):
         kokon.run(["true"], root=root, env={"A": 1})  # type: ignore[dict-item]
+    with pytest.raises(kokon.CommandError, match=r"'true -x' was not found .*; give .* as a list$"):
+        kokon.run("true -x", root=root)
 
 
 def test_a_left_over_process_does_not_hold_us(root: str) -> None:

@@ -18,10 +18,13 @@ SEPARATORS = {"volumes": ":", "tmpfs": ":", "devices": ":", "add_host": ":"}
 
 
 def in_python(error: KokonError) -> None:
-    """Has an error name options as keywords."""
+    """Has an error name options as keywords, and a command line in one str be recognised."""
     from kokon.config import keywords
 
     keywords.in_python(error)
+    program, missing, _ = error.what.partition(" was not found in the root")
+    if missing and " " in program:
+        error.remedy = "give the program and its arguments as a list"
 
 
 def words(args: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def volume(text: str) -> Mount:
     parts = text.split(":")
     if len(parts) not in (2, 3) or not all(parts[:2]):
         raise OptionError(
-            "is not SRC:DST[:OPTIONS]", where=where, remedy="write for example -v ./src:/var/src:ro"
+            "is not SRC:DST[:OPTIONS]", where=where, remedy="write for example ./src:/var/src:ro"
         )
     if not parts[0].startswith((".", "/", "~")):
         raise OptionError(

@@ -77,7 +77,7 @@ def error(options: dict[str, Any], host: HostFacts | None = None) -> KokonError:
         ({"volumes": ("./a:/x/../proc",)}, "-v ./a:/x/../proc: '/x/../proc' is no absolute path"),
         ({"volumes": ("./a:/dev",)}, "-v ./a:/dev: nothing can be mounted onto /dev: "),
         ({"volumes": ("./a:b",)}, "-v ./a:b: 'b' is no absolute path without . and ..; write"),
-        ({"volumes": ("./a",)}, "-v ./a: is not SRC:DST[:OPTIONS]; write for example -v ./src:"),
+        ({"volumes": ("./a",)}, "-v ./a: is not SRC:DST[:OPTIONS]; write for example ./src:"),
         ({"volumes": ("./a:/b:rw:x",)}, "-v ./a:/b:rw:x: is not SRC:DST[:OPTIONS]; write"),
         ({"volumes": ("data:/b",)}, "-v data:/b: 'data' is no path: there are no named volumes ye"),
         ({"volumes": ("./a:/b:rx",)}, "-v ./a:/b:rx: 'rx' is no option of a volume; use some of"),

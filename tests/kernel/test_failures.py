@@ -23,8 +23,10 @@ from errno import (
     ENAMETOOLONG,
     ENODEV,
     ENOENT,
+    ENOMSG,
     ENOSPC,
     ENOTDIR,
+    EOPNOTSUPP,
     EPERM,
     EPIPE,
 )
@@ -96,6 +98,7 @@ ORDINARY = 54321
 BY_HELPERS = not facts.read().is_root and bool(facts.read().subordinate_uids)
 MANY_IDS = facts.read().is_root or BY_HELPERS
 NOBODY = 4_000_000_000
+LANDLOCK = facts.read().landlock
 AT_FDCWD = 2**32 - 100  # as the filter sees it: 32 bits
 
 FIVE = 0x7C020000  # new namespaces: user, mount, pid, ipc, uts, network
@@ -177,8 +180,13 @@ CASES = [
     case(ops.Ambient, 1 << 7, error=EPERM, call="prctl(PR_CAP_AMBIENT_RAISE)",
          remedy="permitted and inheritable"),
     Case(ops.NoNewPrivileges, None, EPERM, "prctl", filter=("prctl", 0, 38)),
+    case(ops.Landlock, 0, 0, 1 << 40, (), b"", b"", error=EINVAL if LANDLOCK else EOPNOTSUPP,
+         call="landlock_create_ruleset", remedy="Landlock"),
+    *(case(ops.Landlock, 1, 0, 0, (path,), bytes(8), b"", error=error, call=call)
+      for path, error, call in (("/no/such", ENOENT, "openat"), ("/", ENOMSG, "landlock_add_rule"))
+      if LANDLOCK),
     case(ops.Seccomp, b"\xff" * 8, error=EINVAL, call="seccomp", remedy="does not know a part"),
-    Case(ops.CloseDescriptors, None, EPERM, "close_range", filter=("close_range", 2, 4)),
+    Case(ops.CloseDescriptors, None, EPERM, "close_range", filter=("close_range", 0, 201)),
     Case(ops.Reap, None, EAGAIN, "clone", filter=("clone", 0, 0x4011), init=True),
 ]  # fmt: skip
 

@@ -47,6 +47,14 @@ def skip_without_namespaces() -> None:
         raise
 
 
+def limits_hold() -> bool:
+    """Whether a control group limits memory, processes and processors here."""
+    try:
+        return kokon.run(["true"], memory="64M", pids=16, cpus=1).guarantees.limits.holds
+    except kokon.HostError:
+        return False
+
+
 def own_place(patch: pytest.MonkeyPatch, path: Path) -> Iterator[Path]:
     """State and store of this test alone; a fresh owner, given back at the end."""
     state, store = path / "state", path / "store"

@@ -1,14 +1,15 @@
-"""docs/python.md: every block of code runs, in order, and gives what the page says."""
+"""docs/python.md: every block runs, in order, and gives what the page says; the README's too."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from leftovers import own_place, skip_without_namespaces
+from leftovers import limits_hold, own_place, skip_without_namespaces
 
 import kokon
 
@@ -61,6 +62,27 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         for line, code in blocks():
             exec(compile(checked(line, code), str(PAGE), "exec"), names)
     assert len(blocks()) > 8
+
+
+def test_the_tour_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_namespaces()
+    tour = PAGE.parents[1].joinpath("README.md").read_text().partition("## A tour")[2]
+    code = tour.partition("):\n\n")[2].partition("On the command line")[0]
+    # What has no value on the page, and no root of its own here.
+    code = code.replace('["make"], root="./rootfs"', '["true"], root="@host"')
+    names: dict[str, Any] = {"kokon": kokon, "asyncio": asyncio, "many": ["1", "2"]}
+    names["untrusted"] = ["true"]
+    if not limits_hold():
+        code = code.replace('require="network,memory", ', 'limits="best-effort", ')
+    exec(f"async def tour():\n{code}\n    return result, results", names)
+    for place in own_place(monkeypatch, tmp_path):
+        for name in ("src", "work"):
+            (place / name).mkdir()
+        (place / "src/a.py").write_text("")
+        (place / "work/a.json").write_text("{}")
+        monkeypatch.chdir(place)
+        result, results = asyncio.run(names["tour"]())
+        assert [done.returncode for done in (result, *results)] == [0, 0, 0]
 
 
 def test_the_table_of_exceptions_is_whole() -> None:

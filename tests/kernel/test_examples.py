@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leftovers import skip_without_namespaces
-
-import kokon
+from leftovers import limits_hold, skip_without_namespaces
 
 pytestmark = pytest.mark.kernel
 
@@ -36,14 +34,6 @@ def example(*words: str | Path, input: str = "") -> subprocess.CompletedProcess[
         [sys.executable, EXAMPLES / name, *rest], input=input, capture_output=True, text=True,
         timeout=120,
     )  # fmt: skip
-
-
-def limits_hold() -> bool:
-    """Whether memory and processes are limited by a control group here."""
-    try:
-        return kokon.run(["true"], memory="64M", pids=16, cpus=1).guarantees.limits.holds
-    except kokon.HostError:
-        return False
 
 
 def test_every_example_is_short_and_says_how_to_run_it() -> None:

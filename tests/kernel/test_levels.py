@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import busybox_root
 
 import kokon
+from kokon.config.options import Options
+from kokon.engine.run import finish, prepare
 from kokon.kernel import facts
 
 HERE = Path(__file__).parent
@@ -199,6 +202,35 @@ def test_what_the_lowest_rung_cannot_give(tmp_path: Path) -> None:
     for name, (value, sentence) in words.items():
         with pytest.raises(kokon.OptionError, match=sentence):
             kokon.run(["true"], level="landlock", **{"root": "@host", name: value})
+
+
+def test_what_no_level_can_give(tmp_path: Path) -> None:
+    """An error that says what this machine lacks, whether that is just learned or known."""
+    for known in ("once", "again"):
+        result = inside(BARE, tmp_path / "store", level="best", hostname=known)
+        assert result["class"] == "HostError"
+        assert f"hostname='{known}': this machine gives no namespaces: it cannot" in result["error"]
+        assert "map ours there (unshare --map-root-user); or leave it out" in result["error"]
+    wrong = inside(BARE, tmp_path / "store", level="best", memory="much")
+    assert wrong["class"] == "OptionError"
+
+
+def test_a_terminal(tmp_path: Path) -> None:
+    """Waiting until the program runs does not lose it."""
+    root = busybox_root(tmp_path / "root")
+    asked = Options(root, ("sh", "-c", "test -t 1 && echo terminal"), {"level": "best"})
+    prepared = prepare(asked, terminal=True)
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        process = prepared.start((null, null, null))
+        assert process.spawned.await_terminal() and process.spawned.await_terminal()
+        assert os.read(process.spawned.terminal, 100) == b"terminal\r\n"
+        os.close(process.spawned.terminal)
+        finish(prepared, process)
+        process.close()
+    finally:
+        os.close(null)
+        prepared.close()
 
 
 def test_no_directory_is_made_on_the_machine(tmp_path: Path) -> None:

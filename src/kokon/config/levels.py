@@ -24,6 +24,10 @@ SHARED = ("pid", "ipc", "uts", "userns", "cgroupns")
 """Options that say ``host`` for what is so on the lowest rung anyway."""
 
 
+class NeedsNamespaces(OptionError):
+    """What is asked cannot be had without namespaces."""
+
+
 def level(options: Options) -> str:
     """The level that is asked, ``full`` where nothing is.
 
@@ -107,7 +111,7 @@ def _check_not_given_up(name: str, options: Options) -> None:
 def check_lowest(options: Options) -> None:
     """Nothing is asked that a program without namespaces cannot have.
 
-    :raises OptionError: an option needs them.
+    :raises NeedsNamespaces: an option needs them.
     """
     asked = [name for name in NEED_NAMESPACES if getattr(options, name) not in (None, (), False)]
     asked += [name for name in SHARED if getattr(options, name) not in (None, "host")]
@@ -115,14 +119,14 @@ def check_lowest(options: Options) -> None:
     if security.apparmor or security.label or not security.no_new_privileges:
         asked.append("security_opt")
     if not options.root.startswith("@"):
-        raise OptionError(
+        raise NeedsNamespaces(
             f"without namespaces only @host and @python can be run, not {options.root}",
             where="ROOT",
             remedy="name one of them",
         )
     if asked:
-        raise OptionError(
-            "cannot be had without namespaces",
+        raise NeedsNamespaces(
+            "it cannot be had without namespaces",
             where=options.words(asked[0]),
             remedy="leave it out",
         )

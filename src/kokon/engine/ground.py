@@ -11,8 +11,8 @@ from kokon.compile.inputs import Reach, Source
 from kokon.compile.lowest import END_ALL
 from kokon.compile.mounts import is_bind
 from kokon.config.container import Surroundings
+from kokon.config.levels import NeedsNamespaces
 from kokon.engine import owner, sources
-from kokon.errors import OptionError
 from kokon.runtime.process import FirstProcess
 from kokon.security import landlock
 
@@ -51,7 +51,7 @@ class Ground:
     def surroundings(self, options: Options, host: HostFacts, terminal: bool) -> Surroundings:
         """As :func:`kokon.engine.run.surroundings`; the program is its caller."""
         if terminal:
-            raise OptionError(
+            raise NeedsNamespaces(
                 "a terminal of its own cannot be had without namespaces",
                 where="--tty",
                 remedy="give --interactive alone, or --tty=false",
@@ -87,7 +87,7 @@ class Ground:
     ) -> Reach:
         """The rules: the root's pieces are seen, its own places and volumes changed.
 
-        :raises OptionError: a volume would have to appear in another place.
+        :raises NeedsNamespaces: a volume would have to appear in another place.
         """
         rules = landlock.Rules(host.landlock)
         listings: dict[str, dict[str, bool]] = {}
@@ -116,7 +116,7 @@ class Ground:
         for index, mount in enumerate(configuration.spec.mounts):
             words = configuration.asked.get(f"/mounts/{index}", mount.source)
             if not is_bind(mount) or mount.source != mount.destination.rstrip("/"):
-                raise OptionError(
+                raise NeedsNamespaces(
                     "without namespaces a volume appears where it is, and nowhere else",
                     where=words,
                     remedy=f"write -v {mount.source}:{mount.source}",

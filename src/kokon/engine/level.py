@@ -7,6 +7,7 @@ import os
 from kokon.compile import lacks
 from kokon.compile.lacks import NAMESPACES
 from kokon.config import levels
+from kokon.config.levels import NeedsNamespaces
 from kokon.engine import plans
 from kokon.engine.mappings import MappingRefused
 from kokon.errors import HostError, OptionError
@@ -99,12 +100,12 @@ def _meant(plan: Plan, report: Report | None, names: tuple[str, ...]) -> str:
 def lowest(options: Options, found: FoundRoot, box: bool, undo: Undo) -> Ground:
     """What a program stands on where there are no namespaces.
 
-    :raises OptionError: what is asked cannot be had without them.
+    :raises NeedsNamespaces: what is asked cannot be had without them.
     """
     from kokon.engine.ground import Ground
 
     if box:
-        raise OptionError(
+        raise NeedsNamespaces(
             "a box is made of namespaces", where=options.words("level"), remedy="use kokon.run"
         )
     levels.check_lowest(options)
@@ -218,7 +219,16 @@ def check_requirements(prepared: Prepared) -> None:
         plans.keep(_met, key, True)
 
 
-def impossible(error: KokonError, cause: KokonError) -> KokonError:
-    """The error of a run that can have neither namespaces nor the lowest rung."""
-    add(error, f"without namespaces it cannot run either: {cause}")
-    return error
+def impossible(cause: OptionError) -> HostError | None:
+    """The error of a run at the level ``best`` that can have neither namespaces nor the lowest
+    rung; None where it is not the machine's fault."""
+    if not isinstance(cause, NeedsNamespaces):
+        return None
+    from kokon.kernel import facts
+    from kokon.plan.remedies import user_namespaces
+
+    return HostError(
+        f"this machine gives no namespaces: {cause.what}",
+        where=cause.where,
+        remedy=f"{user_namespaces(facts.current())}; or {cause.remedy}",
+    )

@@ -147,10 +147,7 @@ class Prepared:
         if self.again is None or not level.learn(self, failed, error):
             return False
         self.undo.run()
-        try:
-            fresh = self.again()
-        except OptionError as cause:
-            raise level.impossible(error, cause) from cause
+        fresh = self.again()
         for name in Prepared.__slots__:
             setattr(self, name, getattr(fresh, name))
         return True
@@ -232,7 +229,15 @@ def prepare(
     """
 
     def make(undo: Undo) -> Prepared:
-        return _prepare(options, terminal, terminal_size, parent_death, progress, box, undo)
+        try:
+            return _prepare(options, terminal, terminal_size, parent_death, progress, box, undo)
+        except OptionError as error:
+            from kokon.engine import level
+
+            other = level.impossible(error) if options.level == "best" else None
+            if other is None:
+                raise
+            raise other from error
 
     prepared = taken_back(make)
     if options.level in ("best", "landlock"):

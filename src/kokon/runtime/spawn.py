@@ -73,7 +73,7 @@ class Spawned:
         """Notes what one record says."""
         report = Report(*REPORT.unpack(record))
         if report.kind == REPORT_PID:
-            self.pid = report.value
+            self.pid = self.pid or report.value
         elif report.kind == REPORT_FAILED:
             self.failed = self.failed or report
         elif report.kind == REPORT_STATUS:
@@ -82,10 +82,10 @@ class Spawned:
 
     def await_terminal(self) -> bool:
         """Waits for the terminal's master (socket reports only); False when init failed first."""
-        received = self.await_descriptors()
+        received = self.await_descriptors() if self.terminal < 0 else []
         if received:
             (self.terminal,) = received
-        return bool(received)
+        return self.terminal >= 0
 
     def await_descriptors(self) -> list[int]:
         """Waits for descriptors (socket reports only); none when init failed first."""

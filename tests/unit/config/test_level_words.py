@@ -59,12 +59,12 @@ def test_what_cannot_be_required(values: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"hostname": "x"}, "--hostname x: cannot be had without namespaces"),
-        ({"tmpfs": ("/x",)}, "--tmpfs /x: cannot be had"),
-        ({"privileged": True}, "--privileged: cannot be had"),
-        ({"user": "1"}, "--user 1: cannot be had"),
-        ({"pid": "private"}, "--pid private: cannot be had"),
-        ({"security_opt": ("no-new-privileges=false",)}, "no-new-privileges=false: cannot be had"),
+        ({"hostname": "x"}, "--hostname x: it cannot be had without namespaces"),
+        ({"tmpfs": ("/x",)}, "--tmpfs /x: it cannot be had"),
+        ({"privileged": True}, "--privileged: it cannot be had"),
+        ({"user": "1"}, "--user 1: it cannot be had"),
+        ({"pid": "private"}, "--pid private: it cannot be had"),
+        ({"security_opt": ("no-new-privileges=false",)}, "no-new-privileges=false: it cannot be had"),
         ({"root": "/srv/root"}, "ROOT: without namespaces only @host and @python can be run, not"),
     ],
 )

@@ -44,6 +44,9 @@ int do_clone(const struct op_clone *op)
     if (child_pid == 0) {
         in_container = 1;
         wait_for_release();
+        /* It is a way to the host's files: what follows opens paths of the container. */
+        if (op->cgroup >= 0)
+            slot_set(op->cgroup, -1);
         return 0;
     }
     report(REPORT_PID, 0, 0, child_pid);

@@ -75,7 +75,7 @@ async def run(args: Arguments, **options: Any) -> CompletedProcess:
     return await _complete(calls.call(args, **options))
 
 
-async def stream(args: Arguments, **options: Any) -> AsyncIterator[Output | End]:
+def stream(args: Arguments, **options: Any) -> AsyncIterator[Output | End]:
     """Runs a program and yields what it prints as it comes, then its end.
 
     Nothing is read while nobody asks for the next event, so that a program which prints for ever
@@ -85,8 +85,7 @@ async def stream(args: Arguments, **options: Any) -> AsyncIterator[Output | End]
         given, and is that of all streams together.
     """
     _prepare_to_stream(options)
-    async for event in _events(calls.call(args, **options)):
-        yield event
+    return _events(calls.call(args, **options))
 
 
 class Sandbox:
@@ -100,7 +99,13 @@ class Sandbox:
         self._sandbox: sandbox.Sandbox | None = None
 
     async def __aenter__(self) -> Sandbox:
-        self._sandbox = await _in_thread(lambda: sandbox.Sandbox(**self._options))
+        making = _in_thread(lambda: sandbox.Sandbox(**self._options))
+        try:
+            self._sandbox = await _whole(making)
+        except asyncio.CancelledError:
+            if making.exception() is None:
+                await _whole(_in_thread(making.result().close))
+            raise
         self.files = Files(self._sandbox.files)
         return self
 
@@ -117,11 +122,10 @@ class Sandbox:
         """As ``kokon.Sandbox.run``."""
         return await _complete(self._open.call(args, **options))
 
-    async def stream(self, args: Arguments, **options: Any) -> AsyncIterator[Output | End]:
+    def stream(self, args: Arguments, **options: Any) -> AsyncIterator[Output | End]:
         """As :func:`stream`, in the box."""
         _prepare_to_stream(options)
-        async for event in _events(self._open.call(args, **options)):
-            yield event
+        return _events(self._open.call(args, **options))
 
     async def usage(self) -> Usage | None:
         """As ``kokon.Sandbox.usage``."""
@@ -140,7 +144,7 @@ class Sandbox:
     async def close(self) -> None:
         """Ends every program, and takes back everything.  May be called twice."""
         if self._sandbox is not None:
-            await _in_thread(self._sandbox.close)
+            await _whole(_in_thread(self._sandbox.close))
 
 
 class Files:
@@ -151,11 +155,11 @@ class Files:
 
     async def write(self, path: str | os.PathLike[str], data: str | bytes, **options: Any) -> None:
         """As ``kokon.Sandbox.files.write``."""
-        await _in_thread(lambda: self._files.write(path, data, **options))
+        await _complete(self._files.writing(path, data, **options))
 
     async def read(self, path: str | os.PathLike[str], **options: Any) -> bytes:
         """As ``kokon.Sandbox.files.read``."""
-        return await _in_thread(lambda: self._files.read(path, **options))
+        return bytes((await _complete(self._files.reading(path, **options))).stdout)
 
 
 def _prepare_to_stream(options: dict[str, Any]) -> None:
@@ -175,9 +179,9 @@ async def _complete(call: Call) -> CompletedProcess:
             call.kill()
             await _until(call.exchange, None, False)
     except BaseException:
-        await _whole(call.abandon)
+        await _whole(_in_thread(call.abandon))
         raise
-    return await _whole(lambda: call.finish(ended))
+    return await _whole(_in_thread(lambda: call.finish(ended)))
 
 
 async def _events(call: Call) -> AsyncIterator[Output | End]:
@@ -196,20 +200,19 @@ async def _events(call: Call) -> AsyncIterator[Output | End]:
         for stream_, data in call.output():
             yield Output(stream_, data)
     except BaseException:
-        await _whole(call.abandon)
+        await _whole(_in_thread(call.abandon))
         raise
-    yield End(await _whole(lambda: call.finish(ended)))
+    yield End(await _whole(_in_thread(lambda: call.finish(ended))))
 
 
 async def _start(call: Call) -> None:
     """In a thread; a task that is cancelled meanwhile takes it back."""
-    starting = asyncio.ensure_future(_in_thread(lambda: call.start(watched=True)))
+    starting = _in_thread(lambda: call.start(watched=True))
     try:
-        await asyncio.shield(starting)
+        await _whole(starting)
     except asyncio.CancelledError:
-        await asyncio.wait((starting,))
         if starting.exception() is None:
-            await _whole(call.abandon)
+            await _whole(_in_thread(call.abandon))
         raise
 
 
@@ -249,15 +252,19 @@ async def _readable(fd: int, seconds: float | None) -> None:
         loop.remove_reader(fd)
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, work)
+def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    return asyncio.get_running_loop().run_in_executor(None, work)
 
 
-async def _whole(work: Callable[[], T]) -> T:
-    """In a thread, to its end whatever happens to the task: what is taken back must be."""
-    working = asyncio.ensure_future(_in_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait((working,))
-        raise
+async def _whole(working: asyncio.Future[T]) -> T:
+    """To its end, however often the task is cancelled meanwhile: what is taken back must be."""
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait((working,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        working.exception()  # nobody will ask for it
+        raise cancelled
+    return working.result()

@@ -66,6 +66,10 @@ class KokonError(Exception):
         self.errno = errno
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle: the classes below take other arguments."""
+        return _restored, (type(self), self.what, self.__dict__)
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         if self.errno:
@@ -73,6 +77,12 @@ class KokonError(Exception):
         if self.remedy:
             text += f"; {self.remedy}"
         return text
+
+
+def _restored(kind: type[KokonError], what: str, values: dict[str, object]) -> KokonError:
+    error = kind.__new__(kind, what)
+    error.__dict__.update(values)
+    return error
 
 
 class RequestError(KokonError):

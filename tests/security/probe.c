@@ -7,7 +7,8 @@
  *                                  again when what is mounted on / is taken off, and by the
  *                                  root of the mount namespace
  *   trace PID...                   all that ptrace access gives of another process
- *   watch SECONDS PARENT           reach into every new child of PARENT, as long as it lives
+ *   watch SECONDS PARENT [FILE]    reach into every new child of PARENT, as long as it lives; with
+ *                                  FILE: reach that file of the host through it
  *   type                           push input into the terminal that is descriptor 0
  */
 #define _GNU_SOURCE
@@ -97,7 +98,7 @@ static void walk(const char *path)
 
 static int opens(int pid, const char *file, int flags)
 {
-    char path[64];
+    char path[512];
     snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
     int fd = open(path, flags);
     if (fd >= 0)
@@ -155,9 +156,10 @@ static int parent_of(int pid)
     return parent;
 }
 
-static void watch(double seconds, int parent)
+static void watch(double seconds, int parent, const char *file)
 {
-    static char known[1 << 22];
+    static char known[1 << 22], outside[256];
+    snprintf(outside, sizeof outside, "root%s", file);
     struct timespec start, now;
     int first = 1, seen = 0, reached = 0;
     clock_gettime(CLOCK_MONOTONIC, &start);
@@ -170,9 +172,9 @@ static void watch(double seconds, int parent)
                 continue;
             known[pid] = 1;
             while (!first && parent_of(pid) == parent) {
-                int fd = opens(pid, "mem", O_RDWR);
                 seen++;
-                if (fd >= 0 || opens(pid, "environ", O_RDONLY) >= 0) {
+                if (*file ? opens(pid, outside, O_RDONLY) >= 0
+                          : opens(pid, "mem", O_RDWR) >= 0 || opens(pid, "environ", O_RDONLY) >= 0) {
                     reached++;
                     break;
                 }
@@ -212,7 +214,7 @@ int main(int argc, char **argv)
         for (int i = 2; i < argc; i++)
             trace(atoi(argv[i]));
     else if (!strcmp(command, "watch"))
-        watch(atof(argv[2]), atoi(argv[3]));
+        watch(atof(argv[2]), atoi(argv[3]), argc > 4 ? argv[4] : "");
     else if (!strcmp(command, "type"))
         type();
     else

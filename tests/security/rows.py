@@ -9,8 +9,6 @@ from __future__ import annotations
 PULLING = "comes with pulling images from registries"
 LAYERS = "comes with images of several layers"
 ENGINE = "comes with containers that have names and outlive the command"
-JOINING = "comes with running a second program in a container"
-COPYING = "comes with reading and writing a container's files"
 BUILDING = "comes with building images"
 NETWORKS = "comes with networks; there is loopback only, or the host's"
 SERVING = "there is no server: kokon is a library and a command, and listens nowhere (row N9)"
@@ -76,7 +74,7 @@ ROWS = {
         "E1": ("write to init's program, by /proc/1/exe, `#!/proc/self/exe`", ""),
         "E2": ("trace and read init while it starts, and process 1 after", ""),
         "E3": ("descriptors of the caller, open and closed, as files and programs", ""),
-        "E4": ("a second program is less confined than the first", JOINING),
+        "E4": ("a second program is less confined than the first", ""),
         "E5": ("capabilities of a file, and ambient ones of the caller", ""),
         "E6": ("users that look like numbers, wrap, or are no names", ""),
         "E7": ("passwd and group as link, FIFO, device, gigabytes", ""),
@@ -118,10 +116,12 @@ ROWS = {
         "N9": ("an interface that listens where a container reaches it", ""),
     },
     "Copies, builds and requests": {
-        "C1": ("copies to and from a container that exchanges links", COPYING),
-        "C2": ("a container's mounts made again for a copy", COPYING),
-        "C3": ("a copied archive that leaves its destination", COPYING),
-        "C4": ("modes of parents changed by a copy", COPYING),
+        "C1": ("copies to and from a container that exchanges links", ""),
+        "C2": ("a container's mounts made again for a copy",
+               "none is: a process inside of the box reads and writes (row C1)"),
+        "C3": ("a copied archive that leaves its destination",
+               "files are copied one by one, and no trees or archives"),
+        "C4": ("modes of parents changed by a copy", ""),
         "C5": ("volumes exported through links", "comes with volumes that have names"),
         "C6": ("sources of a build's mounts", BUILDING),
         "C7": ("writes of a build to its context", BUILDING),

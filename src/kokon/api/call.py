@@ -77,6 +77,7 @@ class Call:
         self.deadline = deadline(timeout)
         self.ends_full = overflow != "truncate"
         self.exchange: Exchange | None = None
+        self._process: FirstProcess | None = None
 
     def start(self, *, watched: bool = False) -> None:
         """Starts it; nothing is left when it cannot be started.
@@ -92,22 +93,21 @@ class Call:
         try:
             pipes = Pipes(*self._streams, feeds=self._feed is not None)
             try:
-                program = pipes.program
-                self._process: FirstProcess = self._run.start((program[0], program[1], program[2]))
-            except BaseException:
-                pipes.close()
-                raise
+                self._process = self._run.start(pipes.descriptors())
+                sink, *self._outputs = pipes.ours
+                reads = tuple(fd for fd in self._outputs if fd >= 0)
+                if watched or reads or sink >= 0 or self.deadline is not None:
+                    from kokon.runtime.streams import Exchange
+
+                    feed = (sink, self._feed or b"") if sink >= 0 else None
+                    exchange = Exchange(self._process.pidfd, reads, feed, self._ceiling)
+                    pipes.ours = [-1, -1, -1]  # the exchange closes them
+                    self.exchange = exchange
             finally:
                 pipes.close_theirs()
-            sink, *self._outputs = (pipes.take(number) for number in range(3))
-            reads = tuple(fd for fd in self._outputs if fd >= 0)
-            if watched or reads or sink >= 0 or self.deadline is not None:
-                from kokon.runtime.streams import Exchange
-
-                feed = (sink, self._feed or b"") if sink >= 0 else None
-                self.exchange = Exchange(self._process.pidfd, reads, feed, self._ceiling)
+                pipes.close()
         except BaseException as error:
-            self._run.close()
+            self.abandon()
             if isinstance(error, KokonError):
                 in_python(error)
             raise
@@ -121,6 +121,7 @@ class Call:
 
     def kill(self) -> None:
         """Ends the container."""
+        assert self._process is not None
         self._process.kill()
 
     def finish(self, ended_by: str) -> CompletedProcess:
@@ -130,6 +131,7 @@ class Call:
         :raises KokonError: a step was refused: the program did not run.
         :raises TimeoutExpired, OutputExceeded, CalledProcessError: as ``kokon.run``.
         """
+        assert self._process is not None
         try:
             outcome = finish(self._run, self._process, ended_by)
         except BaseException as error:
@@ -165,17 +167,20 @@ class Call:
 
     def abandon(self) -> None:
         """Ends it and takes everything back: nobody wants to know how it was."""
-        self._process.kill()
         try:
-            self._process.wait()
+            if self._process:
+                self._process.kill()
+                self._process.wait()
         except Exception:
             pass
-        self._close()
+        finally:
+            self._close()
 
     def _close(self) -> None:
         if self.exchange:
             self.exchange.close()
-        self._process.close()
+        if self._process:
+            self._process.close()
         self._left = self._run.close()
 
     def run(self) -> CompletedProcess:

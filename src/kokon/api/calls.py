@@ -184,7 +184,13 @@ def live(
     if tty:
         stdin = stdout = stderr = DEVNULL
     try:
-        return Popen(prepared(), words, Pipes(stdin, stdout, stderr), text, bufsize)
+        run = prepared()
+        try:
+            pipes = Pipes(stdin, stdout, stderr)
+        except BaseException:
+            run.close()
+            raise
+        return Popen(run, words, pipes, text, bufsize)
     except KokonError as error:
         arguments.in_python(error)
         raise

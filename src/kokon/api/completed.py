@@ -37,6 +37,15 @@ class Usage:
         return f"Usage({fields})"
 
 
+class Held:
+    """What is left of a run that another process has made."""
+
+    __slots__ = ("guarantees",)
+
+    def __init__(self, guarantees: Guarantees) -> None:
+        self.guarantees = guarantees
+
+
 class CompletedProcess:
     """A program that has ended.
 
@@ -79,6 +88,12 @@ class CompletedProcess:
             f"CompletedProcess(args={self.args!r}, returncode={self.returncode}, "
             f"cause={self.cause!r})"
         )
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """For pickle: in another process there is nothing of the run but what it says."""
+        state = {name: getattr(self, name) for name in self.__slots__}
+        state["_prepared"] = Held(self.guarantees)
+        return None, state
 
     def check_returncode(self) -> None:
         """Raises CalledProcessError unless the program ended with status 0."""

@@ -33,7 +33,7 @@ class TimeoutExpired(subprocess.TimeoutExpired):
         self.result = result
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return subprocess.TimeoutExpired, (self.cmd, self.timeout, self.output, self.stderr)
+        return TimeoutExpired, (self.cmd, self.timeout, self.result)
 
 
 class CalledProcessError(subprocess.CalledProcessError):
@@ -47,8 +47,7 @@ class CalledProcessError(subprocess.CalledProcessError):
         self.result = result
 
     def __reduce__(self) -> tuple[Any, ...]:
-        kind = subprocess.CalledProcessError
-        return kind, (self.returncode, self.cmd, self.output, self.stderr)
+        return CalledProcessError, (self.result,)
 
 
 class OutputExceeded(subprocess.SubprocessError):

@@ -63,6 +63,10 @@ class Pipes:
         self._theirs.append(theirs)
         return theirs
 
+    def descriptors(self) -> tuple[int, int, int]:
+        """``program``, as a start takes it."""
+        return self.program[0], self.program[1], self.program[2]
+
     def close_theirs(self) -> None:
         """Closes what only the program needs."""
         while self._theirs:
@@ -111,5 +115,10 @@ class Text:
             return None
         if not self.on:
             return open(fd, mode, buffering)
-        text = mode.replace("b", "")
-        return open(fd, text, 1, encoding=self.encoding, errors=self.errors)
+        from io import TextIOWrapper
+
+        # Text is given on by lines, also where bytes are not: 1 means nothing else.
+        binary = open(fd, mode, -1 if buffering == 1 else buffering)  # noqa: SIM115
+        return TextIOWrapper(
+            binary, self.encoding, self.errors, line_buffering=True, write_through=True
+        )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from _signal import SIGKILL, SIGTERM  # type: ignore[import-not-found]  # signal imports enum
-from _thread import allocate_lock
+import os
+from _signal import SIGTERM  # type: ignore[import-not-found]  # signal imports enum
+from _thread import RLock
+from _warnings import warn
 
+from kokon.api.arguments import in_python
 from kokon.api.completed import CompletedProcess, Usage
 from kokon.api.pipes import Pipes, Text
 from kokon.engine.run import deadline, finish
+from kokon.errors import KokonError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,13 +44,15 @@ class Popen:
         self._prepared = prepared
         self._text = text
         self._ended_by = "exit"
-        self._lock = allocate_lock()
+        self._error: Exception | None = None
+        self._lock = RLock()  # a signal handler may come back here
+        self._maker = os.getpid()
         self._waiting = 0
         self._process: FirstProcess | None = None
         self._exchange: Exchange | None = None
         self._read_from = (-1, -1)
         try:
-            self._process = prepared.start((pipes.program[0], pipes.program[1], pipes.program[2]))
+            self._process = prepared.start(pipes.descriptors())
             pipes.close_theirs()
             self.pid = self._process.pid
             self.terminal: IO[bytes] | None = None
@@ -119,7 +125,8 @@ class Popen:
     ) -> tuple[Any, Any]:
         """Feeds and reads the pipes until the program's end.
 
-        As with subprocess, it may be called again after a timeout, without ``input``.
+        As with subprocess, it may be called again after a timeout, without ``input``, and after the
+        program's end has been waited for.
 
         :returns: what came from stdout and from stderr, None for one that is no PIPE.
         :raises kokon.TimeoutExpired: it has not ended within ``timeout`` seconds; it goes on.
@@ -127,7 +134,9 @@ class Popen:
         self._join()
         try:
             exchange = self._exchange or self._begin_exchange(input)
-            if exchange.until(deadline(timeout)) != "exit":
+            if self._process is None:
+                exchange.drain()
+            elif exchange.until(deadline(timeout)) != "exit":
                 from kokon.api.ends import TimeoutExpired
 
                 assert timeout is not None
@@ -147,14 +156,12 @@ class Popen:
         """Takes the pipes out of their files."""
         from kokon.runtime.streams import Exchange
 
-        if self._process is None:
-            raise ValueError("the program's end has been waited for: read its pipes instead")
         if input is not None and self.stdin is None:
             raise ValueError("there is no pipe to feed: popen was not given stdin=PIPE")
         sink = _descriptor(self.stdin)
         self._read_from = _descriptor(self.stdout), _descriptor(self.stderr)
         self._exchange = Exchange(
-            self._process.pidfd,
+            self._process.pidfd if self._process is not None else -1,
             tuple(fd for fd in self._read_from if fd >= 0),
             (sink, self._text.encode(input) or b"") if sink >= 0 else None,
         )
@@ -176,9 +183,14 @@ class Popen:
 
     def kill(self) -> None:
         """Ends the whole container, every process of it; ``cause`` is ``caller`` then."""
-        if not self._ends_within(0):
-            self._ended_by = "caller"
-            self.send_signal(SIGKILL)
+        self._join()
+        try:
+            process = self._process
+            if process is not None and not process.ends_within(0):
+                self._ended_by = "caller"
+                process.kill()
+        finally:
+            self._leave()
 
     def usage(self) -> Usage:
         """What it has used so far; after its end, in all."""
@@ -208,7 +220,9 @@ class Popen:
         """Closes the pipes, and ends the program if it still runs."""
         self.kill()
         self._close_files()
-        self._ends_within(None)
+        self._close_exchange()
+        if self._error is None:  # else it has been told
+            self._ends_within(None)
 
     def __enter__(self) -> Popen:
         return self
@@ -218,14 +232,26 @@ class Popen:
         if kind is not None:
             self.kill()
         self._close_files()
-        self._ends_within(None)
+        self._close_exchange()
+        try:
+            if self._error is None:
+                self._ends_within(None)
+        except Exception:
+            if kind is None:
+                raise
 
     def __del__(self) -> None:
-        if self.__dict__.get("result") is None and self.__dict__.get("_process") is not None:
-            from warnings import warn
-
+        if self.__dict__.get("_maker") != os.getpid():
+            return  # a forked child has a copy of it: the program is its parent's
+        self._close_exchange()
+        if self._process is not None:
             warn(f"{self!r} was never waited for; it is ended", ResourceWarning, 2, source=self)
             self._abandon()
+
+    def _close_exchange(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
 
     def _close_files(self) -> None:
         for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
@@ -244,36 +270,38 @@ class Popen:
     def _leave(self) -> None:
         with self._lock:
             self._waiting -= 1
-            if not self._waiting and self.result is not None and self._process is not None:
+            if self._waiting or self._process is None:
+                return
+            if self.result is not None or self._error is not None:
                 process, self._process = self._process, None
                 process.close()
 
     def _ends_within(self, timeout: float | None) -> bool:
-        """Whether its end is seen within so many seconds."""
-        if self.result is not None:
-            return True
+        """Whether its end is seen within so many seconds; raises what has come of it, each time."""
         self._join()
         try:
-            if self._process is None or not self._process.ends_within(timeout):
-                return self.result is not None
+            process = self._process
+            if process is not None and not process.ends_within(timeout):
+                return False
             with self._lock:
-                if self.result is None:
-                    self._finish()
-            return True
+                if process is not None and self.result is None and self._error is None:
+                    self._finish(process)
+                if self._error is not None:
+                    raise self._error.with_traceback(None)
+            return self.result is not None
         finally:
             self._leave()
 
-    def _finish(self) -> None:
-        assert self._process is not None
+    def _finish(self, process: FirstProcess) -> None:
         try:
-            outcome = finish(self._prepared, self._process, self._ended_by)
-        except BaseException:
-            process, self._process = self._process, None
-            process.close()
-            self._prepared.close()
-            raise
+            outcome = finish(self._prepared, process, self._ended_by)
+            self.result = CompletedProcess(self.args, None, None, outcome, self._prepared)
+        except Exception as error:
+            if isinstance(error, KokonError):
+                in_python(error)
+            self._error = error
+        process.spawned.close()  # others may wait at the pidfd still
         self._prepared.close()
-        self.result = CompletedProcess(self.args, None, None, outcome, self._prepared)
 
     def _abandon(self) -> None:
         """Ends what was started, and takes back what was made."""

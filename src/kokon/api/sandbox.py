@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
+from _warnings import warn
 from errno import EFBIG
 
 from kokon.api import arguments
 from kokon.api.call import ARGUMENTS, MAX_OUTPUT, Call
 from kokon.api.calls import live
 from kokon.api.completed import CompletedProcess, Usage
-from kokon.api.pipes import DEVNULL, PIPE, Pipes, Text
+from kokon.api.pipes import DEVNULL, PIPE, Text
 from kokon.api.process import Popen
 from kokon.config.options import TABLE
 from kokon.engine.box import Box
-from kokon.errors import KokonError
+from kokon.errors import KokonError, StepError
 from kokon.plan.ops import Transfer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import IO, Any
 
     from kokon.config.options import Options
+    from kokon.engine.run import Prepared
     from kokon.security.ladder import Guarantees
 
 OF_A_PROGRAM = frozenset(
@@ -184,9 +186,8 @@ class Sandbox:
         self.close()
 
     def __del__(self) -> None:
-        if self.__dict__.get("_box") is not None:
-            from warnings import warn
-
+        box = self.__dict__.get("_box")
+        if box is not None and box.maker == os.getpid():
             warn(f"{self!r} was never closed", ResourceWarning, 2, source=self)
             self.close()
 
@@ -216,57 +217,88 @@ class Files:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
-    def write(self, path: str | os.PathLike[str], data: str | bytes, mode: int = 0o666) -> None:
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        data: str | bytes,
+        mode: int = 0o666,
+        *,
+        timeout: float | None = None,
+    ) -> None:
         """Writes a file, made with its parent directories where it is missing.
 
         :param path: inside the box; relative to where programs start.
         :param mode: of a new file, less the umask.
+        :param timeout: seconds; a file system of a program may take as long as it likes.
         :raises OSError: as open(2) and write(2) say it to a program in the box.
+        :raises kokon.TimeoutExpired: some of it may be written.
         """
-        content = data.encode() if isinstance(data, str) else data
-        self._transfer(Transfer(os.fspath(path), 0, mode, why="the caller"), content, None)
+        self.writing(path, data, mode, timeout=timeout).run()
 
-    def read(self, path: str | os.PathLike[str], max_size: int | None = MAX_OUTPUT) -> bytes:
+    def read(
+        self,
+        path: str | os.PathLike[str],
+        max_size: int | None = MAX_OUTPUT,
+        *,
+        timeout: float | None = None,
+    ) -> bytes:
         """What is in a file.
 
         :param max_size: bytes; a larger file is an OSError (EFBIG).
+        :param timeout: as of :meth:`write`.
         :raises OSError: as open(2) and read(2) say it to a program in the box.
         """
-        step = Transfer(os.fspath(path), 1, 0, why="the caller")
-        return self._transfer(step, b"", max_size)
+        result = self.reading(path, max_size, timeout=timeout).run()
+        return bytes(result.stdout)
 
-    def _transfer(self, step: Transfer, data: bytes, ceiling: int | None) -> bytes:
-        from kokon.runtime.streams import communicate
+    def writing(
+        self,
+        path: str | os.PathLike[str],
+        data: str | bytes,
+        mode: int = 0o666,
+        *,
+        timeout: float | None = None,
+    ) -> Move:
+        """A :meth:`write` that is not yet begun."""
+        if not 0 <= mode <= 0o7777:
+            raise ValueError(f"{mode} is no mode of a file")
+        content = data.encode() if isinstance(data, str) else data
+        step = Transfer(os.fsdecode(path), 0, mode, why="the caller")
+        return self._move(step, input=content, stdout=DEVNULL, timeout=timeout)
 
+    def reading(
+        self,
+        path: str | os.PathLike[str],
+        max_size: int | None = MAX_OUTPUT,
+        *,
+        timeout: float | None = None,
+    ) -> Move:
+        """A :meth:`read` that is not yet begun; its result's ``stdout`` is what is read."""
+        step = Transfer(os.fsdecode(path), 1, 0, why="the caller")
+        return self._move(step, stdin=DEVNULL, stdout=PIPE, max_output=max_size, timeout=timeout)
+
+    def _move(self, step: Transfer, **streams: Any) -> Move:
         asked = self._sandbox._options(("files",), None, {"init": False})
-        program = self._sandbox._open.program(asked, transfer=step)
-        reads = bool(step.direction)
-        pipes = Pipes(*((DEVNULL, PIPE, DEVNULL) if reads else (PIPE, DEVNULL, DEVNULL)))
+        return Move(lambda: self._sandbox._open.program(asked, transfer=step), step.path, **streams)
+
+
+class Move(Call):
+    """A file on its way: a process with the rights of a program moves it."""
+
+    def __init__(self, prepare: Callable[[], Prepared], path: str, **streams: Any) -> None:
+        super().__init__(prepare, (path,), stderr=DEVNULL, **streams)
+        self._path = path
+
+    def finish(self, ended_by: str) -> CompletedProcess:
+        """As :meth:`Call.finish`; what is refused of the file is an OSError."""
         try:
-            try:
-                process = program.start((pipes.program[0], pipes.program[1], pipes.program[2]))
-            finally:
-                pipes.close_theirs()
-            sink, source = pipes.take(0), pipes.take(1)
-            try:
-                ended, printed = communicate(
-                    process.pidfd,
-                    process.kill,
-                    outputs=(source,) if source >= 0 else (),
-                    feed=(sink, data) if sink >= 0 else None,
-                    ceiling=ceiling,
-                )
-                process.wait()
-                refused = process.spawned.failed
-            finally:
-                process.close()
-        finally:
-            program.close()
-            pipes.close()
-        if refused and program.plan.ops[refused.op] is step:
-            raise OSError(refused.error, os.strerror(refused.error), step.path)
-        if refused:
-            raise program.refused(refused)
-        if ended == "output":
-            raise OSError(EFBIG, os.strerror(EFBIG), step.path)
-        return bytes(printed.get(source, b""))
+            result = super().finish(ended_by)
+        except StepError as error:
+            if error.step != error.steps:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), self._path) from None
+        if result.cause == "output":
+            raise OSError(EFBIG, os.strerror(EFBIG), self._path)
+        if result.returncode:
+            raise self._run.refused(None)  # it was ended: some of the file has not been moved
+        return result

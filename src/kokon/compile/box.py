@@ -13,7 +13,6 @@ from kokon.compile import confinement, masks, namespaces, process, terminal
 from kokon.compile.builder import Builder
 from kokon.compile.inputs import RootFacts
 from kokon.compile.mount_options import parse
-from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     CLONE_NEWNS,
     MS_SLAVE,
@@ -121,11 +120,11 @@ def _own(spec: Spec) -> Spec:
 
 def clone(plan: Builder, slots: dict[str, int]) -> None:
     """The user namespace is entered outside: from it stage 2 gets the right to all that follows."""
-    if plan.maps_ids and plan.host.capabilities & BITS["SYS_PTRACE"]:
-        # As for a container: it could trace what still has the host's files (row E2).
-        plan.before.append(Dumpable(0, why=WHY))
     user = slots.pop("user", None)
     if user is not None:
+        # From now on other programs of the box may have rights over us, and we have the host's
+        # files still: with the host's processes they would see us too (row E2).
+        plan.before.append(Dumpable(0, why=WHY))
         plan.before.append(Join(user, NAMESPACES["user"], "user", why=WHY))
     plan.before.append(Clone(
         plan.new_namespaces,

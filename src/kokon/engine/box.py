@@ -43,6 +43,7 @@ class Box:
     Its descriptors are closed when no thread is in the middle of a start any more: what had their
     numbers then would be handed to init in their place.
 
+    :ivar maker: the process that has made it.
     :ivar prepared: the run that made them: its options, limits and what is to be taken back.
     :raises KokonError: as a run; nothing is left.
     """
@@ -54,7 +55,7 @@ class Box:
         self._programs: list[Program] = []
         self._descriptors: list[int] = []
         self._inside: list[int] = []
-        self._maker = os.getpid()
+        self.maker = os.getpid()
         self.is_open = False
         if options.landlock:
             raise OptionError(
@@ -93,8 +94,8 @@ class Box:
         :param transfer: a file to be moved in place of a program.
         :raises KokonError: the request is at fault, or the box is closed.
         """
-        self.enter()
         try:
+            self.enter()
             return taken_back(lambda undo: self._program(options, terminal, transfer, undo))
         except KokonError as error:
             if self.is_open:
@@ -139,21 +140,21 @@ class Box:
 
         :raises RequestError: the box is closed, or another process has made it.
         """
-        if self._maker != os.getpid():
+        if self.maker != os.getpid():
             raise RequestError(
                 "the box belongs to the process that this one was forked from",
                 remedy="make another in this process",
             )
         self._inside.append(get_ident())
         if not self.is_open:
-            self.leave()
             raise closed()
 
     def leave(self) -> None:
-        """The end of :meth:`enter`."""
-        self._inside.remove(get_ident())
+        """The end of :meth:`enter`, also of one that was interrupted."""
+        if get_ident() in self._inside:
+            self._inside.remove(get_ident())
         if not self.is_open:
-            self._take_back()
+            self._let_go()
 
     def add(self, program: Program) -> None:
         """Notes a program, to be ended with the box."""
@@ -170,9 +171,10 @@ class Box:
         A forked child lets go what it has a copy of, and ends nothing.
         """
         self.is_open = False
-        if self._maker != os.getpid():
+        if self.maker != os.getpid():
             self._inside.clear()
-            return self._take_back()
+            self._let_go()
+            return []
         for program in tuple(self._programs):
             program.kill()
         # Who is in the middle of a start sees then that the box is closed, and ends it.
@@ -181,14 +183,16 @@ class Box:
             sleep(0.001)
         for program in tuple(self._programs):
             program.end()
-        return self._take_back()
+        errors = self.prepared.close()
+        self._let_go()
+        return errors
 
-    def _take_back(self) -> list[Exception]:
-        if self._inside:
-            return []  # the last of them does it
-        while self._descriptors:
-            os.close(self._descriptors.pop())
-        return self.prepared.close()
+    def _let_go(self) -> None:
+        """Closes the descriptors, unless a thread is inside: the last one does it then."""
+        if not self._inside:
+            descriptors, self._descriptors = self._descriptors, []
+            while descriptors:
+                os.close(descriptors.pop())
 
 
 def closed() -> RequestError:
@@ -216,8 +220,8 @@ class Program(Prepared):
 
         :raises RequestError: the box is closed.
         """
-        self._box.enter()
         try:
+            self._box.enter()
             self._box.add(self)
             self._process = super().start(streams)
             if not self._box.is_open:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class Undo:
-    """A stack of steps back; each is tried, whatever the others do."""
+    """A stack of steps back; each is tried, whatever the others do.
 
-    __slots__ = ("_steps",)
+    A forked child has a copy of it, and of nothing that it would take back.
+    """
+
+    __slots__ = ("_maker", "_steps")
 
     def __init__(self) -> None:
+        self._maker = os.getpid()
         self._steps: list[Callable[[], object]] = []
 
     def push(self, step: Callable[[], object]) -> None:
@@ -24,8 +30,10 @@ class Undo:
 
         :raises BaseException: an interrupt, when the other steps have been taken.
         """
-        errors = []
+        errors: list[Exception] = []
         interrupt = None
+        if self._maker != os.getpid():
+            return errors
         while self._steps:
             try:
                 self._steps.pop()()

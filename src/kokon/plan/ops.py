@@ -970,14 +970,15 @@ class Seccomp(Op):
 
 
 class CloseDescriptors(Op):
-    """close_range(3, ~0, CLOSE_RANGE_CLOEXEC)."""
+    """close_range(2); the report goes at execve. Before it: a path of the program, or of a file
+    that is moved, could lead through one that is open."""
 
     __slots__ = ()
     CODE = 51
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
-    TEXT = "close every descriptor but 0, 1 and 2 at execve"
+    TEXT = "close every descriptor but 0, 1 and 2"
     STEPS = ("close_range",)
 
     def __init__(self, *, why: str) -> None:

@@ -247,9 +247,10 @@ TABLE = (
     Row("Seccomp", "container", "program:data flags:num=0",
         "load the system call filter ({program_words})", "seccomp", "seccomp(2)."),
     Row("CloseDescriptors", "container", "",
-        "close every descriptor but 0, 1 and 2 at execve",
+        "close every descriptor but 0, 1 and 2",
         "close_range",
-        "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)."),
+        "close_range(2); the report goes at execve. Before it: a path of the program, or of a file"
+        " that is moved, could lead through one that is open."),
     Row("Reap", "container", "all:num=0",
         "stay as process 1 that reaps and forwards signals{all_words}; go on in its child",
         "rt_sigprocmask clone prctl prctl(PR_SET_CHILD_SUBREAPER) kill(scope)",

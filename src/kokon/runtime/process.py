@@ -7,6 +7,7 @@ from _signal import (  # type: ignore[import-not-found]  # signal imports enum, 
     SIGKILL,
     pidfd_send_signal,
 )
+from _thread import RLock
 from time import monotonic
 
 from kokon.errors import OutcomeUnknown
@@ -44,10 +45,11 @@ def lost() -> OutcomeUnknown:
 class FirstProcess:
     """The process of a spawned plan.  ``close`` lets its descriptors go."""
 
-    __slots__ = ("_times", "pid", "pidfd", "spawned")
+    __slots__ = ("_lock", "_times", "pid", "pidfd", "spawned")
 
     def __init__(self, spawned: Spawned) -> None:
         self.spawned = spawned
+        self._lock = RLock()
         self._times = (0.0, 0.0)
         self.pid = spawned.pid
         try:
@@ -63,10 +65,19 @@ class FirstProcess:
             from kokon.kernel.processes import times
 
             self._times = times(self.pid)
-        try:
-            pidfd_send_signal(self.pidfd, signal)
-        except ProcessLookupError:
-            pass
+        with self._lock:
+            try:
+                if self.pidfd >= 0:
+                    pidfd_send_signal(self.pidfd, signal)
+            except ProcessLookupError:
+                pass
+
+    def end(self, seconds: float) -> None:
+        """Kills it, and waits so long for its end, which is left for others to take."""
+        with self._lock:
+            if self.pidfd >= 0:
+                self.kill()
+                self.ends_within(seconds)
 
     def ends_within(self, seconds: float | None) -> bool:
         """Whether it has ended, or does within so many seconds."""
@@ -99,6 +110,9 @@ class FirstProcess:
         return Ended(status, max(usage.ru_utime, user), max(usage.ru_stime, system))
 
     def close(self) -> None:
-        """Closes the pidfd and the report."""
-        os.close(self.pidfd)
+        """Closes the pidfd and the report.  May be called twice."""
+        with self._lock:
+            pidfd, self.pidfd = self.pidfd, -1
+            if pidfd >= 0:
+                os.close(pidfd)
         self.spawned.close()

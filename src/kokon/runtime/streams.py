@@ -20,13 +20,23 @@ class Exchange:
 
     :ivar output: what was printed so far, by descriptor.
     :ivar dropped: whether some of it was beyond the ceiling.
-    :param pidfd: of the process whose end is the end.
+    :param pidfd: of the process whose end is the end; -1 when that has come (:meth:`drain`).
     :param outputs: pipes to read.
     :param feed: a pipe and what to write to it; it is closed when all is written.
     :param ceiling: bytes of all outputs together that are kept.
     """
 
-    __slots__ = ("_data", "_left", "_pidfd", "_poller", "_reading", "_sink", "dropped", "output")
+    __slots__ = (
+        "_data",
+        "_left",
+        "_open",
+        "_pidfd",
+        "_poller",
+        "_reading",
+        "_sink",
+        "dropped",
+        "output",
+    )
 
     def __init__(
         self,
@@ -44,7 +54,9 @@ class Exchange:
         self._data = memoryview(data)
         # Not poll(2): an event loop can wait for the descriptor of an epoll(7).
         self._poller = select.epoll()
-        self._poller.register(pidfd, select.EPOLLIN)
+        self._open = list(outputs)
+        if pidfd >= 0:
+            self._poller.register(pidfd, select.EPOLLIN)
         for fd in outputs:
             self._poller.register(fd, select.EPOLLIN)
         if self._sink >= 0:
@@ -88,6 +100,12 @@ class Exchange:
         # the host's pid namespace and holds a pipe open must not hold us.
         return "exit" if self._pidfd in ready and not readable else "moved"
 
+    def drain(self) -> None:
+        """Takes what is left in the pipes of a process that has ended, and waits for nothing."""
+        while readable := self._reading & {fd for fd, _ in self._poller.poll(0)}:
+            for fd in readable:
+                self._read(fd)
+
     def take(self, fd: int) -> bytes:
         """What was printed since it was last taken."""
         part = bytes(self.output[fd])
@@ -129,11 +147,11 @@ class Exchange:
             os.close(sink)
 
     def close(self) -> None:
-        """Closes every pipe."""
+        """Closes every pipe.  May be called twice."""
         self._poller.close()
         self._close_sink()
-        for fd in self.output:
-            os.close(fd)
+        while self._open:
+            os.close(self._open.pop())
 
 
 def communicate(

@@ -82,6 +82,8 @@ secret = world["secret"]
 attempt("files: read", lambda: read(secret))
 attempt("files: write", lambda: write(secret))
 attempt("files: truncate", lambda: os.truncate(secret, 0))
+attempt("files: write what is seen", lambda: write(world["own"]))
+attempt("files: empty what is seen", lambda: os.open(world["own"], os.O_RDONLY | os.O_TRUNC))
 attempt("files: chmod", lambda: os.chmod(secret, 0o777))
 attempt("files: chmod of what is seen", change_through_what_is_seen)
 attempt("files: times", lambda: os.utime(secret, (1, 1)))
@@ -154,6 +156,8 @@ def world() -> Iterator[dict[str, Any]]:
         found["key"] = 0x4B000000 | os.getpid()
         libc = ctypes.CDLL(None)
         shared = libc.shmget(found["key"], 4096, 0o1600)  # IPC_CREAT
+        found["own"] = f"{place}/own"
+        (place / "own").write_text(SECRET)
         found["seen"] = os.path.realpath(sys.executable)
         pid = os.fork()
         if pid == 0:
@@ -171,7 +175,9 @@ def world() -> Iterator[dict[str, Any]]:
             if "victim" not in found or found["victim"] is None:
                 os.kill(pid, 9)
                 os.waitpid(pid, 0)
-        found["content"] = (place / "secret").read_text() if (place / "secret").exists() else ""
+        found["content"] = [
+            path.read_text() if path.exists() else "" for path in (place / "secret", place / "own")
+        ]
 
 
 def _serve(server: socket.socket, key: str, hits: list[str]) -> None:
@@ -207,6 +213,7 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
         try:
             done = kokon.run(
                 ["python3", "-c", PROGRAM, json.dumps(told)], root="@python",
+                volumes=[f"{beside['own']}:{beside['own']}:ro"],
                 capture_output=True, text=True, timeout=60, **options,
             )  # fmt: skip
         except kokon.KokonError as error:
@@ -219,7 +226,7 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
             os.kill(pid, 9)
         result["left"] = len(survivors)
     result["got"].update({f"network: {hit} heard it": True for hit in beside["hits"]})
-    result["got"]["files: content"] = beside["content"] != SECRET
+    result["got"]["files: content"] = beside["content"] != [SECRET] * 2
     result["got"]["processes: the other one ended"] = beside["victim"] is not None
     return result
 

@@ -44,17 +44,20 @@ def rungs(plan: Plan) -> dict[str, str]:
     found = {"system_calls": "filter" if filters else "none"}
     if not own & constants.CLONE_NEWUSER and bounding & OVER_THE_MACHINE and root:
         return {**found, **dict.fromkeys(("files", "processes", "network"), "machine")}
-    found["files"] = _files(own, root, rules)
+    found["files"] = _files(own, root, rules, filters)
     found["processes"] = _processes(own, rules, ends_all)
     found["network"] = _network(own, up, filters)
     return found
 
 
-def _files(own: int, root: bool, rules: ops.Landlock | None) -> str:
+def _files(own: int, root: bool, rules: ops.Landlock | None, filters: list[bytes]) -> str:
     if own & constants.CLONE_NEWNS and root:
         return "mounts-landlock" if rules else "mounts"
     if rules and rules.files:
-        return "landlock" if rules.files & constants.LANDLOCK_TRUNCATE else "landlock-old"
+        from kokon.security.seccomp import walls
+
+        if rules.files & constants.LANDLOCK_TRUNCATE or walls.refuses_truncation(filters):
+            return "landlock"
     return "machine"
 
 

@@ -69,6 +69,8 @@ def compile_lowest(
         )
     kind = "files-network" if reach.network else "files"
     plan.add(Seccomp(walls.program(host.architecture, kind), why=WHY))
+    if host.landlock < landlock.WHOLE_FILES:
+        plan.add(Seccomp(walls.program(host.architecture, "truncation"), why=WHY))
     if launch.reaper:
         plan.add(Reap(int(ends_all), why="--init"))
         if scoped:

@@ -23,8 +23,6 @@ RUNGS: dict[tuple[str, str], tuple[bool, str]] = {
         True, "a mount namespace with a root of its own, and Landlock's rules"),
     ("files", "landlock"): (
         True, "Landlock's rules, and a filter that refuses to change modes, owners and attributes"),
-    ("files", "landlock-old"): (
-        False, "before Linux 6.2 Landlock's rules let every file of the user's be emptied"),
     ("files", "machine"): (False, MACHINE),
     ("processes", "namespace"): (
         True, "a pid namespace: nothing outside is seen, and all end with process 1"),

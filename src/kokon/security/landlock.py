@@ -31,7 +31,7 @@ FIRST = LANDLOCK_REFER - 1
 """The rights over files of version 1."""
 
 WHOLE_FILES = 3
-"""From this version on truncation is a right too: before it, every file could be emptied."""
+"""From this version on truncation is a right too; before it, a filter has to refuse it."""
 
 SCOPES = 6
 """From this version on signals and abstract sockets can be kept inside."""

@@ -61,7 +61,7 @@ def test_with_namespaces(values: dict[str, Any], expected: tuple[str, ...]) -> N
         ({"reaper": False}, ("landlock", "landlock-alone", "filter", "filter")),
         ({"network": True}, ("landlock", "landlock", "host", "filter")),
         ({"landlock": 5}, ("landlock", "traces", "filter", "filter")),
-        ({"landlock": 2}, ("landlock-old", "traces", "filter", "filter")),
+        ({"landlock": 2}, ("landlock", "traces", "filter", "filter")),
     ],
 )
 def test_without(values: dict[str, Any], expected: tuple[str, ...]) -> None:

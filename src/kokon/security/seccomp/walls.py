@@ -8,7 +8,7 @@ namespaces for them.  Without those the calls are refused.
 from __future__ import annotations
 
 from kokon.security.seccomp.default import ARCHITECTURES, OTHERWISE, word
-from kokon.security.seccomp.profile import ALLOW, EPERM, ERRNO, Condition, Profile, Rule
+from kokon.security.seccomp.profile import ALLOW, ENOSYS, EPERM, ERRNO, Condition, Profile, Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ PAST_FILTERS = "io_uring_enter io_uring_register io_uring_setup"
 
 AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET, TYPE = 1, 1, 5, 0xF
 PRIO_USER, IOPRIO_WHO_USER = 2, 3
+O_ACCMODE, O_TRUNC = 0o3, 0o1000
 REFUSED = ERRNO | EPERM
 
-KINDS = ("keys", "network", "files", "files-network")
+KINDS = ("keys", "network", "files", "files-network", "truncation")
 
 COMPILED: dict[tuple[str, str], bytes] = {}
 
@@ -56,15 +57,18 @@ def program(architecture: str, kind: str) -> bytes:
     :param architecture: ``x86_64`` or ``aarch64``.
     :param kind: what there is none of: ``keys`` (a keyring of its own), ``network`` (a network
         namespace), ``files`` (any namespace), ``files-network`` (any, but the host's network is
-        meant).
+        meant), ``truncation`` (a right to truncate, among those of Landlock).
     :raises HostError: there is no table of system calls for this architecture.
     """
     key = architecture, kind
     if key not in COMPILED:
         from kokon.security.seccomp import program as compiled
 
-        rules = [Rule(KEYS.split(), REFUSED)]
-        if kind != "keys":
+        if kind == "truncation":
+            rules = _truncation()
+        else:
+            rules = [Rule(KEYS.split(), REFUSED)]
+        if kind in ("network", "files", "files-network"):
             rules += _sockets(AF_UNIX if kind == "files-network" else None)
         if kind.startswith("files"):
             rules += _others()
@@ -77,6 +81,25 @@ def refuses_sockets(programs: Collection[bytes]) -> bool:
     """Whether one of these filters is that of a program without a network."""
     kinds = [(machine, kind) for machine in ARCHITECTURES for kind in ("network", "files")]
     return any(COMPILED.get(key) in programs for key in kinds)
+
+
+def refuses_truncation(programs: Collection[bytes]) -> bool:
+    """Whether one of these filters is that of an old Landlock."""
+    return any(COMPILED.get((machine, "truncation")) in programs for machine in ARCHITECTURES)
+
+
+def _truncation() -> list[Rule]:
+    """What empties a file that is not open for writing: for that Landlock has a right."""
+    read_only = [
+        Rule((call,), REFUSED, (Condition(index, "MASKED_EQ", O_TRUNC | O_ACCMODE, O_TRUNC),))
+        for call, index in (("open", 1), ("openat", 2))
+    ]
+    # Its flags are behind a pointer; whoever is told that there is no such call uses openat.
+    return [
+        Rule(("truncate", "truncate64"), REFUSED),
+        Rule(("openat2",), ERRNO | ENOSYS),
+        *read_only,
+    ]
 
 
 def _sockets(family: int | None) -> list[Rule]:

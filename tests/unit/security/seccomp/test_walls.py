@@ -60,6 +60,20 @@ def test_sockets(arch: str, family: int) -> None:
     assert ask("socket", family, kind="keys", arch=arch) == ALLOW
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments", "answer"),
+    [
+        ("truncate", (), EPERM), ("ftruncate", (), ALLOW), ("openat2", (), 0x50026),
+        ("open", (0, 0), ALLOW), ("open", (0, 0o1001), ALLOW), ("open", (0, 0o1102), ALLOW),
+        ("open", (0, 0o1000), EPERM), ("open", (0, 0o1100), EPERM), ("open", (0o1000, 0), ALLOW),
+        ("openat", (0, 0, 0o1000), EPERM), ("openat", (0, 0, HIGH | 0o1000), EPERM),
+        ("openat", (0, 0, 0o1101), ALLOW), ("creat", (), ALLOW),
+    ],
+)  # fmt: skip
+def test_truncation(call: str, arguments: tuple[int, ...], answer: int) -> None:
+    assert ask(call, *arguments, kind="truncation") == answer
+
+
 def test_what_hides_its_arguments_is_refused() -> None:
     assert ask("socketcall", 1, arch="x86") == ask("ipc", 23, arch="x86") == EPERM
 

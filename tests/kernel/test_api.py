@@ -230,6 +230,8 @@ def test_words_for_a_call_that_was_mistyped(root: str) -> None:
         kokon.run(["true"], root=root, memroy="1G")
     with pytest.raises(ValueError, match=r"^the environment variable 'A' has to be a str$"):
         kokon.run(["true"], root=root, env={"A": 1})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"^timeout is a number of seconds, not '5s'$"):
+        kokon.run(["true"], root=root, timeout="5s")  # type: ignore[arg-type]
     with pytest.raises(kokon.CommandError, match=r"'true -x' was not found .*; give .* as a list$"):
         kokon.run("true -x", root=root)
 

@@ -232,6 +232,12 @@ def test_the_end_of_the_caller_is_the_end_of_the_box(root: str) -> None:
     sweep.sweep()
 
 
+def test_its_words(root: str) -> None:
+    with kokon.Sandbox(root=root) as box:
+        assert repr(box) == f"<kokon.Sandbox: root: {root}>"
+    assert repr(box).endswith(" (closed)>")
+
+
 def test_options_that_belong_to_the_box(box: kokon.Sandbox) -> None:
     with pytest.raises(TypeError, match="'network' is no option of a program in a box"):
         box.run(["true"], network="host")

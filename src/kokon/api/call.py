@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from kokon.api.arguments import in_python
 from kokon.api.completed import CompletedProcess
-from kokon.api.pipes import PIPE, Pipes, Text
+from kokon.api.pipes import PIPE, Pipes, Text, check
 from kokon.engine.run import deadline, finish
 from kokon.errors import KokonError
 
@@ -62,6 +62,8 @@ class Call:
             stdout = stderr = PIPE
         if input is not None and stdin is not None:
             raise ValueError("stdin and input arguments may not both be used.")
+        if isinstance(timeout, str):
+            raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
         if overflow not in ("end", "truncate", "error"):
             raise ValueError(f"overflow is end, truncate or error, not {overflow!r}")
         self._text = Text(text, encoding, errors)
@@ -85,6 +87,7 @@ class Call:
         :param watched: there is an exchange in any case.
         :raises KokonError: as ``kokon.run``.
         """
+        check(*self._streams)
         try:
             self._run = self._prepare()
         except KokonError as error:

@@ -179,6 +179,9 @@ class Sandbox:
         if box is not None:
             box.close()
 
+    def __repr__(self) -> str:
+        return f"<kokon.Sandbox: root: {self._root}{' (closed)' if self._box is None else ''}>"
+
     def __enter__(self) -> Sandbox:
         return self
 

@@ -12,7 +12,7 @@ import pytest
 from kokon.kernel import facts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernel"))
-from test_levels import all_but, check, inside  # noqa: E402
+from test_levels import all_but, check, inside
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("KOKON_GUEST"), reason="runs inside the guest (make test-guest)"

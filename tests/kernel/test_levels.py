@@ -308,9 +308,15 @@ def test_under_dockers_filter(tmp_path: Path) -> None:
     assert keys in result["guarantees"]["notes"]
 
 
-def refusing(path: Path, *names: str, errno: int = 38) -> list[str]:
-    """A profile that refuses these calls and no other."""
-    rule = {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
+def refusing(
+    path: Path, name: str, errno: int = 38, argument: tuple[int, int] | None = None
+) -> list[str]:
+    """A profile that refuses a call, with this argument (index, value of 32 bits), and no other."""
+    rule: dict[str, Any] = {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
+    if argument:
+        index, value = argument
+        rule["args"] = [{"index": index, "value": 0xFFFFFFFF, "valueTwo": value,
+                         "op": "SCMP_CMP_MASKED_EQ"}]  # fmt: skip
     path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
     path.chmod(0o644)
     return [f"seccomp={path}"]
@@ -339,21 +345,36 @@ def test_where_proc_is_covered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "errno", "note"),
+    ("call", "errno", "argument", "note"),
     [
-        ("sethostname", 1, "the host name is the machine's"),
-        ("keyctl", 1, "there is no session keyring"),
-        ("keyctl", 38, "there is no session keyring"),
+        ("sethostname", 1, None, "the host name is the machine's"),
+        ("keyctl", 1, None, "there is no session keyring"),
+        ("keyctl", 38, None, "there is no session keyring"),
+        ("unshare", 1, (0, 0x02000000), "/proc/self/cgroup shows the path"),
+        ("ioctl", 1, (1, 0x8914), "the loopback device is down"),
     ],
 )
-def test_a_step_that_is_refused(tmp_path: Path, call: str, errno: int, note: str) -> None:
-    profile = refusing(tmp_path / "profile", call, errno=errno)
+def test_a_step_that_is_refused(
+    tmp_path: Path, call: str, errno: int, argument: tuple[int, int] | None, note: str
+) -> None:
+    profile = refusing(tmp_path / "profile", call, errno, argument)
     full = in_kokon(tmp_path, {}, privileged=True, security_opt=profile)
-    assert "the system call filter around kokon refuses the call: allow it there" in full["error"]
+    assert "around kokon" in full["error"] and "allow it there" in full["error"]
     assert f"or: level='best' goes on without it: {note}" in full["error"]
     result = in_kokon(tmp_path, {"level": "best"}, privileged=True, security_opt=profile)
     assert check(result) == {**all_but(), "limits": False}
     assert result["guarantees"]["notes"][0].startswith(note)
+
+
+def test_where_nothing_may_be_mounted(tmp_path: Path) -> None:
+    """As under AppArmor's restriction: a user namespace is made, and gives no rights."""
+    at_fdcwd = 2**32 - 100  # of all mounts at once
+    profile = refusing(tmp_path / "profile", "mount_setattr", 1, (0, at_fdcwd))
+    full = in_kokon(tmp_path, {}, privileged=True, security_opt=profile)
+    assert "mounting is refused here: allow it in the filter" in full["error"]
+    assert "or: level='best' runs it without namespaces" in full["error"]
+    result = in_kokon(tmp_path, {"level": "best"}, privileged=True, security_opt=profile)
+    assert check(result) == {**all_but("processes"), "limits": False}
 
 
 def test_without_network_namespaces(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.WriteChild, EACCES): "a value below the caller's own needs CAP_SYS_RESOURCE",
     (ops.JoinCgroup, ENOSPC): "the cpuset of the cgroup above has no cpus or mems",
     (ops.Unshare, ENOSPC): "raise /proc/sys/user/max_cgroup_namespaces",
+    (ops.Propagation, EPERM): "mounting is refused here: allow it in the filter or the security"
+    " module around kokon",
     (ops.Propagation, EINVAL): "the caller's / is no mount: start kokon outside of the chroot",
     (ops.Filesystem, EPERM): "a container around kokon forbids it: start that one with its /proc"
     " and /sys unmasked, or share the namespace (--pid host, --network host)",

@@ -18,7 +18,7 @@ MOST_CPUS = 8192
 """The largest CONFIG_NR_CPUS: no index of a CPU or memory node is at or above it."""
 
 
-class _Values:
+class Values:
     """Keyword arguments for the slots; what is not given is None."""
 
     __slots__: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class _Values:
         return f"{type(self).__name__}({inside})"
 
 
-class Memory(_Values):
+class Memory(Values):
     """``memory``: sizes in bytes, -1 for no limit; ``swap`` is memory and swap together."""
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Memory(_Values):
     check_before_update: bool | None
 
 
-class Cpu(_Values):
+class Cpu(Values):
     """``cpu``: times in microseconds; ``cpus`` and ``mems`` are lists such as ``0-3,7``."""
 
     __slots__ = (
@@ -92,14 +92,14 @@ class Cpu(_Values):
     idle: int | None
 
 
-class Pids(_Values):
+class Pids(Values):
     """``pids``: the most tasks, -1 for no limit."""
 
     __slots__ = ("limit",)
     limit: int | None
 
 
-class DeviceWeight(_Values):
+class DeviceWeight(Values):
     """An entry of ``blockIO.weightDevice``."""
 
     __slots__ = ("leaf_weight", "major", "minor", "weight")
@@ -109,7 +109,7 @@ class DeviceWeight(_Values):
     leaf_weight: int | None
 
 
-class DeviceRate(_Values):
+class DeviceRate(Values):
     """An entry of a ``blockIO.throttle…Device``: bytes or operations per second."""
 
     __slots__ = ("major", "minor", "rate")
@@ -118,7 +118,7 @@ class DeviceRate(_Values):
     rate: int
 
 
-class BlockIo(_Values):
+class BlockIo(Values):
     """``blockIO``: weights from 10 to 1000, rates per device."""
 
     __slots__ = (
@@ -139,7 +139,7 @@ class BlockIo(_Values):
     throttle_write_iops_device: tuple[DeviceRate, ...] | None
 
 
-class HugepageLimit(_Values):
+class HugepageLimit(Values):
     """An entry of ``hugepageLimits``: ``page_size`` such as ``2MB``, ``limit`` in bytes."""
 
     __slots__ = ("limit", "page_size")
@@ -147,7 +147,7 @@ class HugepageLimit(_Values):
     limit: int
 
 
-class RdmaLimit(_Values):
+class RdmaLimit(Values):
     """A value of ``rdma``."""
 
     __slots__ = ("hca_handles", "hca_objects")
@@ -155,7 +155,7 @@ class RdmaLimit(_Values):
     hca_objects: int | None
 
 
-class InterfacePriority(_Values):
+class InterfacePriority(Values):
     """An entry of ``network.priorities``."""
 
     __slots__ = ("name", "priority")
@@ -163,7 +163,7 @@ class InterfacePriority(_Values):
     priority: int
 
 
-class Network(_Values):
+class Network(Values):
     """``network``: version 1 only."""
 
     __slots__ = ("class_id", "priorities")
@@ -171,7 +171,7 @@ class Network(_Values):
     priorities: tuple[InterfacePriority, ...] | None
 
 
-class DeviceRule(_Values):
+class DeviceRule(Values):
     """An entry of ``devices``: ``type`` is a, b or c; no number means all of them."""
 
     __slots__ = ("access", "allow", "major", "minor", "type")
@@ -182,7 +182,7 @@ class DeviceRule(_Values):
     access: str | None
 
 
-class Resources(_Values):
+class Resources(Values):
     """``linux.resources``."""
 
     __slots__ = (

@@ -11,7 +11,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kokon.spec.oci.values import (
+        ConsoleSize,
+        ExecCpuAffinity,
+        Hooks,
+        IntelRdt,
+        IoPriority,
+        MemoryPolicy,
+        NetDevice,
+        Personality,
+        Scheduler,
+        SeccompDocument,
+    )
     from kokon.spec.resources import Resources
+
+VERSION = "1.3.0"
+"""Of the specification that is meant here."""
 
 
 class Root:
@@ -27,18 +42,27 @@ class Root:
 class Mount:
     """config.md, Mounts.
 
-    ``options`` are mount(8)'s words; ``source`` is a path for a bind, else a name.
+    ``options`` are mount(8)'s words; ``source`` is a path for a bind, else a name.  The mappings
+    are those of an id-mapped mount alone.
     """
 
-    __slots__ = ("destination", "options", "source", "type")
+    __slots__ = ("destination", "gid_mappings", "options", "source", "type", "uid_mappings")
 
     def __init__(
-        self, destination: str, type: str, source: str = "", options: tuple[str, ...] = ()
+        self,
+        destination: str,
+        type: str = "",
+        source: str = "",
+        options: tuple[str, ...] = (),
+        uid_mappings: tuple[IdMapping, ...] = (),
+        gid_mappings: tuple[IdMapping, ...] = (),
     ) -> None:
         self.destination = destination
         self.type = type
         self.source = source
         self.options = options
+        self.uid_mappings = uid_mappings
+        self.gid_mappings = gid_mappings
 
 
 class User:
@@ -91,17 +115,25 @@ class ResourceLimit:
 
 
 class Process:
-    """config.md, Process."""
+    """config.md, Process.
+
+    :ivar notes: what the document asks and nobody can give, to be said once.
+    """
 
     __slots__ = (
         "apparmor_profile",
         "args",
         "capabilities",
+        "console_size",
         "cwd",
         "env",
+        "exec_cpu_affinity",
+        "io_priority",
         "no_new_privileges",
+        "notes",
         "oom_score_adj",
         "rlimits",
+        "scheduler",
         "selinux_label",
         "terminal",
         "user",
@@ -121,6 +153,10 @@ class Process:
         apparmor_profile: str = "",
         selinux_label: str = "",
         oom_score_adj: int | None = None,
+        console_size: ConsoleSize | None = None,
+        scheduler: Scheduler | None = None,
+        io_priority: IoPriority | None = None,
+        exec_cpu_affinity: ExecCpuAffinity | None = None,
     ) -> None:
         self.args = args
         self.env = env
@@ -133,6 +169,11 @@ class Process:
         self.apparmor_profile = apparmor_profile
         self.selinux_label = selinux_label
         self.oom_score_adj = oom_score_adj
+        self.console_size = console_size
+        self.scheduler = scheduler
+        self.io_priority = io_priority
+        self.exec_cpu_affinity = exec_cpu_affinity
+        self.notes: tuple[str, ...] = ()
 
 
 class Namespace:
@@ -178,8 +219,8 @@ class Device:
         self,
         path: str,
         type: str,
-        major: int,
-        minor: int,
+        major: int = 0,
+        minor: int = 0,
         *,
         file_mode: int = 0o666,
         uid: int = 0,
@@ -207,17 +248,24 @@ class Seccomp:
 
 
 class Linux:
-    """config-linux.md."""
+    """config-linux.md; ``seccomp_document`` is its ``seccomp``, not compiled yet."""
 
     __slots__ = (
+        "cgroups_path",
         "devices",
         "gid_mappings",
+        "intel_rdt",
         "masked_paths",
+        "memory_policy",
+        "mount_label",
         "namespaces",
+        "net_devices",
+        "personality",
         "readonly_paths",
         "resources",
         "rootfs_propagation",
         "seccomp",
+        "seccomp_document",
         "sysctl",
         "time_offsets",
         "uid_mappings",
@@ -237,6 +285,13 @@ class Linux:
         sysctl: Mapping[str, str] | None = None,
         rootfs_propagation: str = "",
         time_offsets: Mapping[str, tuple[int, int]] | None = None,
+        cgroups_path: str = "",
+        seccomp_document: SeccompDocument | None = None,
+        mount_label: str = "",
+        net_devices: Mapping[str, NetDevice] | None = None,
+        intel_rdt: IntelRdt | None = None,
+        memory_policy: MemoryPolicy | None = None,
+        personality: Personality | None = None,
     ) -> None:
         self.namespaces = namespaces
         self.uid_mappings = uid_mappings
@@ -249,26 +304,56 @@ class Linux:
         self.sysctl = dict(sysctl or {})
         self.rootfs_propagation = rootfs_propagation
         self.time_offsets = dict(time_offsets or {})
+        self.cgroups_path = cgroups_path
+        self.seccomp_document = seccomp_document
+        self.mount_label = mount_label
+        self.net_devices = dict(net_devices or {})
+        self.intel_rdt = intel_rdt
+        self.memory_policy = memory_policy
+        self.personality = personality
 
 
 class Spec:
-    """config.md: the whole configuration of one container."""
+    """config.md: the whole configuration of one container.
 
-    __slots__ = ("domainname", "hostname", "linux", "mounts", "process", "root")
+    A document without ``process`` has one without ``args``: nothing can be started of it.
+
+    :ivar notes: what the document asks and nobody can give, to be said once.
+    """
+
+    __slots__ = (
+        "annotations",
+        "domainname",
+        "hooks",
+        "hostname",
+        "linux",
+        "mounts",
+        "notes",
+        "oci_version",
+        "process",
+        "root",
+    )
 
     def __init__(
         self,
         *,
         root: Root,
-        process: Process,
-        linux: Linux,
+        process: Process | None = None,
+        linux: Linux | None = None,
         hostname: str = "",
         domainname: str = "",
         mounts: tuple[Mount, ...] = (),
+        hooks: Hooks | None = None,
+        annotations: Mapping[str, str] | None = None,
+        oci_version: str = VERSION,
     ) -> None:
         self.root = root
-        self.process = process
-        self.linux = linux
+        self.process = process or Process(())
+        self.linux = linux or Linux()
         self.hostname = hostname
         self.domainname = domainname
         self.mounts = mounts
+        self.hooks = hooks
+        self.annotations = dict(annotations or {})
+        self.oci_version = oci_version
+        self.notes: tuple[str, ...] = ()

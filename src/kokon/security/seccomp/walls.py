@@ -32,6 +32,9 @@ utime utimes file_setattr
 """Of files that are the user's own, wherever they are.  futimens(3), which needs the file open,
 stays."""
 
+WATCHING = "fanotify_mark inotify_add_watch"
+"""They tell the names in directories that may not be read."""
+
 OBJECTS = """
 ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
 mq_timedsend_time64 mq_unlink msgctl msgget msgrcv msgsnd semctl semget semop semtimedop
@@ -119,7 +122,7 @@ def _sockets(family: int | None) -> list[Rule]:
 def _others() -> list[Rule]:
     """Nothing of files that Landlock does not see, nothing of the user's other processes."""
     rules = [
-        Rule((*OWNERS.split(), *OBJECTS.split()), REFUSED),
+        Rule((*OWNERS.split(), *WATCHING.split(), *OBJECTS.split()), REFUSED),
         Rule(ATTRIBUTES.split(), ERRNO | ENOTSUP),
         Rule(("utimensat", "utimensat_time64"), REFUSED, (Condition(1, "NE", 0),)),
     ]

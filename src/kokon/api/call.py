@@ -172,19 +172,18 @@ class Call:
         """Ends it and takes everything back: nobody wants to know how it was."""
         try:
             if self._process:
-                self._process.kill()
-                self._process.wait()
-        except Exception:
-            pass
+                self._process.abandon()
         finally:
             self._close()
 
     def _close(self) -> None:
-        if self.exchange:
-            self.exchange.close()
-        if self._process:
-            self._process.close()
-        self._left = self._run.close()
+        try:
+            if self.exchange:
+                self.exchange.close()
+            if self._process:
+                self._process.close()
+        finally:
+            self._left = self._run.close()
 
     def run(self) -> CompletedProcess:
         """All steps in a row."""

@@ -7,7 +7,7 @@ import os
 from kokon.api import arguments
 from kokon.api.call import ARGUMENTS, MAX_OUTPUT, Call
 from kokon.api.completed import CompletedProcess
-from kokon.api.pipes import DEVNULL, Pipes, Text
+from kokon.api.pipes import DEVNULL, Pipes, Text, check
 from kokon.api.process import Popen
 from kokon.engine.run import prepare
 from kokon.errors import KokonError
@@ -183,6 +183,7 @@ def live(
         raise ValueError("with tty=True the streams are the terminal's: leave stdin, … out")
     if tty:
         stdin = stdout = stderr = DEVNULL
+    check(stdin, stdout, stderr)
     try:
         run = prepared()
         try:

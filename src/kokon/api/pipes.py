@@ -14,6 +14,16 @@ DEVNULL = -3
 """The numbers that subprocess has."""
 
 
+def check(*streams: int | IO[Any] | None) -> None:
+    """Sees that none is closed, before kokon opens what would get its number (row E3).
+
+    :raises OSError: one is.
+    """
+    for stream in streams:
+        if stream is not None and stream not in (PIPE, STDOUT, DEVNULL):
+            os.fstat(stream if isinstance(stream, int) else stream.fileno())
+
+
 class Pipes:
     """What the program gets, and what we hold.
 
@@ -57,9 +67,7 @@ class Pipes:
         elif stream == DEVNULL:
             theirs = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         else:
-            fd = stream if isinstance(stream, int) else stream.fileno()
-            os.fstat(fd)  # one that is closed is told here, as itself
-            return fd
+            return stream if isinstance(stream, int) else stream.fileno()
         self._theirs.append(theirs)
         return theirs
 

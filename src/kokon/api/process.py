@@ -300,19 +300,16 @@ class Popen:
             if isinstance(error, KokonError):
                 in_python(error)
             self._error = error
-        process.spawned.close()  # others may wait at the pidfd still
-        self._prepared.close()
+        try:
+            process.spawned.close()  # others may wait at the pidfd still
+        finally:
+            self._prepared.close()
 
     def _abandon(self) -> None:
         """Ends what was started, and takes back what was made."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            try:
-                process.wait()
-            except Exception:
-                pass
-            process.close()
+            process.abandon()
         self._prepared.close()
 
 

@@ -80,10 +80,12 @@ class Box:
         try:
             self._descriptors = process.spawned.await_descriptors()
             process.wait()
-            if process.spawned.failed or not self._descriptors:
-                raise self.prepared.refused(process.spawned.failed)
-        finally:
-            process.close()
+        except BaseException:
+            process.abandon()
+            raise
+        process.close()
+        if process.spawned.failed or not self._descriptors:
+            raise self.prepared.refused(process.spawned.failed)
 
     def program(
         self, options: Options, *, terminal: bool = False, transfer: Transfer | None = None

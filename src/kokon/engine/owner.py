@@ -12,6 +12,7 @@ import stat
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from kokon import paths
+from kokon.engine import undo
 from kokon.errors import HostError, KokonError
 from kokon.kernel.kept import Kept
 
@@ -115,6 +116,7 @@ def current() -> Owner:
             made.release()
             return _made[made.pid]
         atexit.register(made.release)
+        atexit.register(undo.run_all)
         return made
     return before
 

@@ -127,7 +127,7 @@ class Prepared:
                 return True
             process.wait()
         except BaseException:
-            process.close()
+            process.abandon()
             raise
         process.close()
         return False

@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_live: set[Undo] = set()
+"""Those that have something to take back."""
+
+
+def run_all() -> None:
+    """Takes back what is left when this process ends by itself."""
+    while _live:
+        _live.pop().run()
+
+
 class Undo:
     """A stack of steps back; each is tried, whatever the others do.
 
@@ -23,6 +33,7 @@ class Undo:
 
     def push(self, step: Callable[[], object]) -> None:
         """Adds a step, to be taken before those that were added earlier."""
+        _live.add(self)
         self._steps.append(step)
 
     def run(self) -> list[Exception]:
@@ -41,6 +52,7 @@ class Undo:
                 errors.append(error)
             except BaseException as error:
                 interrupt = error
+        _live.discard(self)
         if errors or interrupt:
             from kokon.engine import owner
 

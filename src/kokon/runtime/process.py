@@ -79,6 +79,16 @@ class FirstProcess:
                 self.kill()
                 self.ends_within(seconds)
 
+    def abandon(self) -> None:
+        """Ends and reaps it, and lets it go: nobody wants to know how it was."""
+        try:
+            self.kill()
+            self.wait()
+        except Exception:
+            pass
+        finally:
+            self.close()
+
     def ends_within(self, seconds: float | None) -> bool:
         """Whether it has ended, or does within so many seconds."""
         import select

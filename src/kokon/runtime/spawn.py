@@ -15,6 +15,7 @@ from kokon.runtime.spawner import in_lasting_thread
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 # init/init.h has the same numbers.
 REPORT_FD, PLAN_FD, REPLY_FD, FIRST_FD = 200, 201, 202, 203
@@ -92,18 +93,23 @@ class Spawned:
         import _socket
 
         received: list[int] = []
+        messages: list[tuple[bytes, list[tuple[int, int, bytes]], int, Any]] = []
+        space = _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
         channel = _socket.socket(fileno=self.report_fd)
+        receive = partial(channel.recvmsg, REPORT.size, space)
         try:
             while not received and not self.failed:
-                record, extra, _, _ = channel.recvmsg(
-                    REPORT.size, _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS), _MSG_CMSG_CLOEXEC
-                )
+                # One call for Python: no signal handler raises before the descriptors are kept.
+                messages.extend(map(receive, (_MSG_CMSG_CLOEXEC,)))
+                record, extra, _, _ = messages[-1]
                 if len(record) != REPORT.size:
                     break
                 self.take(record)
-                for level, kind, data in extra:
-                    if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-                        received += unpack(f"<{len(data) // 4}i", data)
+                received += _sent(extra)
+        except BaseException:
+            for fd in _sent(messages[-1][1]) if messages else ():
+                os.close(fd)
+            raise
         finally:
             channel.detach()
         return received
@@ -174,6 +180,17 @@ class Spawned:
             report, self.report_fd = self.report_fd, -1
             if report >= 0:
                 os.close(report)
+
+
+def _sent(extra: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors of a message (unix(7))."""
+    import _socket
+
+    sent: list[int] = []
+    for level, kind, data in extra:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            sent += unpack(f"<{len(data) // 4}i", data)
+    return sent
 
 
 def occupy_standard_numbers() -> None:

@@ -127,8 +127,10 @@ int do_check_filesystem(const struct op_check_filesystem *op)
 }
 
 /* Opens a target for hiding: no link may lead there, and only "it is not there" is no error. */
-static int open_hidden(int root, const char *path)
+static int open_hidden(int root, const char *path, uint64_t skip)
 {
+    while (skip && *path)
+        skip--, path++;
     step = 0;
     /* Not O_NOFOLLOW, with which a link at the end would be opened itself and covered. */
     return openat2(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
@@ -137,7 +139,7 @@ static int open_hidden(int root, const char *path)
 int do_mask(const struct op_mask *op)
 {
     struct stat_head status;
-    int target = open_hidden(slot_fd(op->root), op->target);
+    int target = open_hidden(slot_fd(op->root), op->target, op->skip);
     if (target < 0)
         return target == -ENOENT ? 0 : target;
     step = 1;
@@ -159,7 +161,7 @@ int do_mask(const struct op_mask *op)
 
 int do_read_only(const struct op_read_only *op)
 {
-    int target = open_hidden(slot_fd(op->root), op->target);
+    int target = open_hidden(slot_fd(op->root), op->target, op->skip);
     if (target < 0)
         return target == -ENOENT ? 0 : target;
     step = 1;

@@ -80,8 +80,8 @@ struct op_mount_attributes { struct op op; int64_t slot; uint64_t set; uint64_t 
 struct op_attach_anywhere { struct op op; int64_t slot; const char *path; };
 struct op_attach { struct op op; int64_t slot; int64_t root; const char *target; uint64_t create; uint64_t resolve; uint64_t nofollow; };
 struct op_check_filesystem { struct op op; int64_t root; const char *path; uint64_t magic; };
-struct op_mask { struct op op; int64_t root; const char *target; int64_t templates; };
-struct op_read_only { struct op op; int64_t root; const char *target; };
+struct op_mask { struct op op; int64_t root; const char *target; int64_t templates; uint64_t skip; };
+struct op_read_only { struct op op; int64_t root; const char *target; uint64_t skip; };
 struct op_pivot { struct op op; int64_t root; };
 struct op_directory { struct op op; int64_t root; const char *path; uint64_t mode; };
 struct op_link { struct op op; int64_t root; const char *path; const char *target; };
@@ -137,8 +137,8 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "st",
     "sstnnn",
     "stn",
-    "sts",
-    "st",
+    "stsn",
+    "stn",
     "s",
     "stn",
     "stt",

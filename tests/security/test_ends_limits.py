@@ -65,7 +65,7 @@ def test_l1_without_control_groups(mode: Mode) -> None:
     user = {"user": "1000"} if os.geteuid() == 0 else {}
     result = attack(BOMB + "bomb()", ulimits=["nproc=64"], timeout=2, **user, **mode)
     assert (result.cause, result.limits_hit) == ("timeout", ("timeout",))
-    assert result.seconds < 10
+    assert result.seconds < 30
 
 
 # --- L3, S5 ---------------------------------------------------------------------------------

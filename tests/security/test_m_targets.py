@@ -21,7 +21,7 @@ SEEN = {
     "M1": "targets are resolved without RESOLVE_NO_SYMLINKS",
     "M2": "targets are resolved as the host would",
     "M3": "/proc is attached through links and the file system not checked; the check of "
-    "destinations is left out",
+    "destinations is left out; masks are looked up by the root's names (they were: found here)",
     "M17": "small files are attached through links; without nosuid, nodev, noexec (it was so)",
     "M18": "the engine makes it by path",
 }
@@ -187,3 +187,20 @@ def test_m18_a_working_directory_that_is_exchanged(
         root / "w", root / "l", tmp_path / "count",
         lambda: attempt(root, ["/bin/true"], cwd="/w/x/y", rw=True, **mode),
     )  # fmt: skip
+
+
+def test_m3_the_place_of_procfs_is_exchanged(root: Path, mode: Mode, tmp_path: Path) -> None:
+    """Masks and what is read-only are of the mount that the container has, wherever it is found."""
+    (root / "fake").mkdir()
+    script = (
+        "for p in /proc /fake; do [ -e $p/self/stat ] || continue;"
+        " { true >> $p/sys/kernel/core_pattern; } 2> /dev/null && echo OPENED $p;"
+        " cat $p/interrupts 2> /dev/null | grep -q . && echo READ $p; done; echo done"
+    )
+
+    def start() -> None:
+        out = attempt(root, ["/bin/sh", "-c", script], rw=True, **mode)
+        assert out == "done\n" or isinstance(out, kokon.StepError), out
+
+    for _ in range(5):
+        while_flipping(root / "proc", root / "fake", tmp_path / "count", start)

@@ -24,7 +24,7 @@ class Builder:
         every path of the host can be reached and a mount's ids can be mapped.
     :ivar user_namespace: the container gets a user namespace of its own.
     :ivar root_slot: the container's root, once ``roots`` has made it.
-    :ivar taken: slots of mounts taken from the host, by destination.
+    :ivar taken: slots of mounts, taken from the host or new, by destination.
     """
 
     def __init__(self, spec: Spec, host: HostFacts, root: RootFacts, launch: Launch) -> None:

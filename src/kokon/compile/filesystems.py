@@ -55,7 +55,7 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
     if mount.type == "tmpfs":
         check_ids(plan, options.data, f"{why}/options")
     data = without_unmapped_ids(plan, mount, options.data)
-    slot = plan.slot()
+    slot = plan.taken[mount.destination] = plan.slot()
     if mount.type == "devpts":
         plan.devpts_slot = slot
     plan.add(Filesystem(slot, mount.type, data, options.set, mount.destination, why=why))

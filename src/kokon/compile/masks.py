@@ -66,6 +66,17 @@ def cover(plan: Builder) -> None:
             why="/linux/maskedPaths",
         ))  # fmt: skip
     for index, path in enumerate(dict.fromkeys(linux.masked_paths)):
-        plan.add(Mask(plan.root_slot, path, plan.templates_slot, why=f"/linux/maskedPaths/{index}"))
+        root, skip = _mount_of(plan, path)
+        plan.add(Mask(root, path, plan.templates_slot, skip, why=f"/linux/maskedPaths/{index}"))
     for index, path in enumerate(dict.fromkeys(linux.readonly_paths)):
-        plan.add(ReadOnly(plan.root_slot, path, why=f"/linux/readonlyPaths/{index}"))
+        root, skip = _mount_of(plan, path)
+        plan.add(ReadOnly(root, path, skip, why=f"/linux/readonlyPaths/{index}"))
+
+
+def _mount_of(plan: Builder, path: str) -> tuple[int, int]:
+    """The mount that a path is looked up in, and how much of the path leads to it: of what is at
+    /proc and /sys the very mount, for the root's own directories may be exchanged (row M3)."""
+    for destination, slot in plan.taken.items():
+        if destination in ("/proc", "/sys") and path.startswith(destination + "/"):
+            return slot, len(destination)
+    return plan.root_slot, 0

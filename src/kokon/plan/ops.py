@@ -406,37 +406,41 @@ class CheckFilesystem(Op):
 
 
 class Mask(Op):
-    """Our own empty file or read-only directory over the target; absent only for ENOENT."""
+    """Our own empty file or read-only directory over the target; absent only for ENOENT. The
+    first ``skip`` bytes of the target lead to ``root``, when that is a mount and not /."""
 
-    __slots__ = ("root", "target", "templates")
+    __slots__ = ("root", "target", "templates", "skip")
     CODE = 20
     PLACE = "container"
-    WIRE = (("root", "s"), ("target", "t"), ("templates", "s"))
+    WIRE = (("root", "s"), ("target", "t"), ("templates", "s"), ("skip", "n"))
     SLOTS = ("root", "templates")
     TEXT = "hide {target}"
     STEPS = ("openat2", "fstat", "open_tree", "move_mount")
 
-    def __init__(self, root: int, target: str, templates: int, *, why: str) -> None:
+    def __init__(self, root: int, target: str, templates: int, skip: int = 0, *, why: str) -> None:
         self.root = root
         self.target = target
         self.templates = templates
+        self.skip = skip
         self.why = why
 
 
 class ReadOnly(Op):
-    """A read-only copy of the target's mount over itself; absent only for ENOENT."""
+    """A read-only copy of the target's mount over itself; absent only for ENOENT. ``skip`` as
+    for Mask."""
 
-    __slots__ = ("root", "target")
+    __slots__ = ("root", "target", "skip")
     CODE = 21
     PLACE = "container"
-    WIRE = (("root", "s"), ("target", "t"))
+    WIRE = (("root", "s"), ("target", "t"), ("skip", "n"))
     SLOTS = ("root",)
     TEXT = "make {target} read-only"
     STEPS = ("openat2", "open_tree", "mount_setattr", "move_mount")
 
-    def __init__(self, root: int, target: str, *, why: str) -> None:
+    def __init__(self, root: int, target: str, skip: int = 0, *, why: str) -> None:
         self.root = root
         self.target = target
+        self.skip = skip
         self.why = why
 
 

@@ -170,11 +170,13 @@ def _check_filesystem(inside: Inside, op: ops.CheckFilesystem) -> None:
 
 def _mask(inside: Inside, op: ops.Mask) -> None:
     covers = quote(inside.places[op.templates])
-    inside.do(f"hide {quote(inside.places[op.root])} {quote(op.target.strip('/'))} {covers}")
+    target = op.target[op.skip :].strip("/")
+    inside.do(f"hide {quote(inside.places[op.root])} {quote(target)} {covers}")
 
 
 def _read_only(inside: Inside, op: ops.ReadOnly) -> None:
-    inside.do(f"read_only {quote(inside.places[op.root])} {quote(op.target.strip('/'))}")
+    target = op.target[op.skip :].strip("/")
+    inside.do(f"read_only {quote(inside.places[op.root])} {quote(target)}")
 
 
 def _pivot(inside: Inside, op: ops.Pivot) -> None:

@@ -115,7 +115,7 @@ class Tree:
         return self._unknown("the plan does not say what is there", 0), ""
 
     def _mask(self, op: ops.Mask, step: int) -> None:
-        walked = self.walk(op.target, self._slots[op.root])
+        walked = self.walk(op.target[op.skip :], self._slots[op.root])
         if walked.end == "missing":
             return
         kind = "file" if walked.entry.kind not in ("directory", "kernel") else "directory"
@@ -125,7 +125,7 @@ class Tree:
         mount.children[join(path, "/".join(walked.rest))] = cover
 
     def _read_only(self, op: ops.ReadOnly, step: int) -> None:
-        walked = self.walk(op.target, self._slots[op.root])
+        walked = self.walk(op.target[op.skip :], self._slots[op.root])
         if walked.end == "missing":
             return
         mount, path = walked.place

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from kokon.cli.engine.doctor import text
 from kokon.config.diagnosis import (
     MISSING,
     OK,
@@ -23,6 +22,7 @@ from kokon.config.diagnosis import (
     Report,
     diagnose,
 )
+from kokon.config.diagnosis.words import text
 from kokon.kernel.facts import HostFacts
 from kokon.security.ladder import RUNGS
 

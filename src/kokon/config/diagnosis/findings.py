@@ -178,6 +178,23 @@ class Report:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
+    def __repr__(self) -> str:
+        states = [finding.state for finding in self.findings]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return f"<Report: {'works' if self.works else 'does not work'}; {counts}>"
+
+    def __str__(self) -> str:
+        return self.text().rstrip("\n")
+
+    def text(self, columns: int = 80, *, bold: bool = False) -> str:
+        """What ``kokon doctor`` prints: a line for what is well, more for what is not.
+
+        :param bold: states are coloured, for a terminal.
+        """
+        from kokon.config.diagnosis.words import text
+
+        return text(self, columns, bold=bold)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {

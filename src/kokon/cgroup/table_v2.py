@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokon.plan.provenance import escaped
+from kokon.spec.pointer import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

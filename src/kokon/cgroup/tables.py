@@ -10,7 +10,7 @@ from __future__ import annotations
 from kokon.cgroup import table_v1, table_v2
 from kokon.cgroup.write import Table, Write
 from kokon.errors import SpecError
-from kokon.plan.provenance import escaped
+from kokon.spec.pointer import escaped
 from kokon.spec.resources import LARGEST, index_ranges
 
 TYPE_CHECKING = False

@@ -23,8 +23,8 @@ from kokon.plan.ops import (
     UserNamespace,
     WriteProc,
 )
-from kokon.plan.provenance import escaped
 from kokon.security import idmap
+from kokon.spec.pointer import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

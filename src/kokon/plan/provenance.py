@@ -15,8 +15,3 @@ def asked_by(why: str, asked: Mapping[str, str]) -> str:
             return asked[pointer]
         pointer = pointer.rpartition("/")[0]
     return why
-
-
-def escaped(name: str) -> str:
-    """A name as a part of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")

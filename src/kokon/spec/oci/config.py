@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
-from kokon.spec.oci.json_text import escaped, load
+from kokon.spec.oci.json_text import load
 from kokon.spec.oci.kinds import (
     ABSOLUTE,
     FILLED,
@@ -20,6 +20,7 @@ from kokon.spec.oci.kinds import (
 from kokon.spec.oci.linux import LINUX, MAPPINGS, check_mappings
 from kokon.spec.oci.process import PROCESS
 from kokon.spec.oci.values import Hook, Hooks
+from kokon.spec.pointer import escaped
 from kokon.spec.runtime import Mount, Root, Spec
 
 TYPE_CHECKING = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _json
 
 from kokon.errors import SpecError
+from kokon.spec.pointer import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,11 +129,6 @@ def _repetitions(
             waiting += ((f"{where}/{at}", member) for at, member in enumerate(value))
     # The object is in a value that a later one of the same name has replaced.
     yield "", next(iter(repeated.values()))[1]
-
-
-def escaped(name: str) -> str:
-    """A member's name as a part of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def text(value: Any, indent: str = "") -> str:

@@ -7,7 +7,7 @@ the way out, so a document without mistakes pays nothing for pointers.
 from __future__ import annotations
 
 from kokon.errors import SpecError, nearest
-from kokon.spec.oci.json_text import escaped
+from kokon.spec.pointer import escaped
 from kokon.spec.resources import index_ranges
 
 TYPE_CHECKING = False
@@ -226,7 +226,7 @@ def says_nothing(value: Any) -> bool:
 
 def below(error: SpecError, part: str | int) -> SpecError:
     """The same error, one level further out."""
-    name = escaped(part)[:200] if isinstance(part, str) else part
+    name = escaped(part) if isinstance(part, str) else part
     error.where = f"/{name}{error.where}"
     return error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
-from kokon.spec.oci.json_text import escaped
 from kokon.spec.oci.kinds import (
     ABSOLUTE,
     ABSOLUTE_OR_EMPTY,
@@ -28,6 +27,7 @@ from kokon.spec.oci.kinds import (
 from kokon.spec.oci.resources import RESOURCES
 from kokon.spec.oci.seccomp import SECCOMP
 from kokon.spec.oci.values import IntelRdt, MemoryPolicy, NetDevice, Personality
+from kokon.spec.pointer import escaped
 from kokon.spec.runtime import Device, IdMapping, Linux, Namespace
 
 TYPE_CHECKING = False

@@ -233,6 +233,19 @@ def test_a_terminal(tmp_path: Path) -> None:
         prepared.close()
 
 
+def test_packages(tmp_path: Path) -> None:
+    """Those of the interpreter are not there, whatever lies beside its library."""
+    program = "import importlib; importlib.import_module('pytest')"
+    said = []
+    for packages in (False, True):
+        done = kokon.run(
+            ["python3", "-c", program], root="@python", level="landlock", packages=packages,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        said.append(done.stderr.strip().rpartition("\n")[2])
+    assert said == ["ModuleNotFoundError: No module named 'pytest'", ""]
+
+
 def test_no_directory_is_made_on_the_machine(tmp_path: Path) -> None:
     with pytest.raises(kokon.HostError, match="it is missing"):
         kokon.run(["true"], root="@host", cwd=tmp_path / "new", level="landlock")

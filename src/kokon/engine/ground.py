@@ -10,11 +10,13 @@ from kokon import paths
 from kokon.compile.inputs import Reach, Source
 from kokon.compile.lowest import END_ALL
 from kokon.compile.mounts import is_bind
+from kokon.compile.process import DEFAULT_PATH
 from kokon.config.container import Surroundings
 from kokon.config.levels import NeedsNamespaces
 from kokon.engine import owner, sources
 from kokon.runtime.process import FirstProcess
 from kokon.security import landlock
+from kokon.storage.interpreter import base_executable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,15 +40,28 @@ class Ground:
     :param assembly: the built-in root, whose pieces are shown where they are.
     """
 
-    __slots__ = ("assembly", "home", "temporary")
+    __slots__ = ("assembly", "environment", "home", "python", "temporary")
 
-    def __init__(self, assembly: Assembly, undo: Undo) -> None:
-        """Makes a home and a directory for temporary files, which go away with the program."""
+    def __init__(self, assembly: Assembly, packages: bool, undo: Undo) -> None:
+        """Makes a home and a directory for temporary files, which go away with the program.
+
+        :param packages: @python has packages.
+        """
         self.assembly = assembly
         place = private_place(undo)
-        self.home, self.temporary = f"{place}/home", f"{place}/tmp"
+        self.home, self.temporary, self.python = f"{place}/home", f"{place}/tmp", ""
         os.mkdir(self.home, 0o700)
         os.mkdir(self.temporary, 0o700)
+        self.environment = {"TMPDIR": self.temporary}
+        if assembly.name == "@python" and "PATH" not in assembly.environment:
+            # The name python3 may lead to another one on this machine.
+            interpreter = os.path.realpath(base_executable())
+            directory = os.path.dirname(interpreter)
+            if not packages:
+                self.python = f"{place}/python"
+                directory = f"{self.python}/bin"
+                bare_environment(self.python, interpreter)
+            self.environment["PATH"] = f"{directory}:{DEFAULT_PATH}"
 
     def surroundings(self, options: Options, host: HostFacts, terminal: bool) -> Surroundings:
         """As :func:`kokon.engine.run.surroundings`; the program is its caller."""
@@ -56,14 +71,6 @@ class Ground:
                 where="--tty",
                 remedy="give --interactive alone, or --tty=false",
             )
-        environment = {**self.assembly.environment, "TMPDIR": self.temporary}
-        if self.assembly.name == "@python":
-            from kokon.compile.process import DEFAULT_PATH
-            from kokon.storage.interpreter import base_executable
-
-            # The name python3 leads to another one on this machine, as it may.
-            directory = os.path.dirname(os.path.realpath(base_executable()))
-            environment["PATH"] = f"{directory}:{DEFAULT_PATH}"
         return Surroundings(
             uid=host.uid,
             gid=host.gid,
@@ -73,7 +80,7 @@ class Ground:
             devices=sources.device_numbers(options),
             seccomp=sources.seccomp_text(options),
             environment_files=sources.environment_files(options),
-            root_environment=environment,
+            root_environment={**self.assembly.environment, **self.environment},
             root_working_directory=self.home,
             lowest=True,
         )
@@ -113,6 +120,8 @@ class Ground:
             rules.allow(path, landlock.SEE, directory=False)
         for path in (self.home, self.temporary):
             rules.allow(path, landlock.CHANGE)
+        if self.python:
+            rules.allow(self.python, landlock.SEE)
         for index, mount in enumerate(configuration.spec.mounts):
             words = configuration.asked.get(f"/mounts/{index}", mount.source)
             if not is_bind(mount) or mount.source != mount.destination.rstrip("/"):
@@ -136,6 +145,17 @@ class ReapedProcess(FirstProcess):
     def kill(self, signal: int = SIGKILL) -> None:
         """Sends a signal; in place of SIGKILL the one by which it ends them all."""
         super().kill(END_ALL if signal == SIGKILL else signal)
+
+
+def bare_environment(path: str, interpreter: str) -> None:
+    """A virtual environment without packages (PEP 405): those of the interpreter are beneath its
+    library, where their names cannot be hidden, and importing one would be a PermissionError."""
+    os.makedirs(f"{path}/bin", 0o700)
+    for name in ("python3", "python"):
+        os.symlink(interpreter, f"{path}/bin/{name}")
+    with open(f"{path}/pyvenv.cfg", "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(f"home = {os.path.dirname(interpreter)}\n")
+        file.write("include-system-site-packages = false\n")
 
 
 def private_place(undo: Undo) -> str:

@@ -110,7 +110,7 @@ def lowest(options: Options, found: FoundRoot, box: bool, undo: Undo) -> Ground:
         )
     levels.check_lowest(options)
     assert found.assembly is not None
-    return Ground(found.assembly, undo)
+    return Ground(found.assembly, bool(options.packages), undo)
 
 
 def advise(error: KokonError, plan: Plan, report: Report | None, found: FoundRoot) -> None:

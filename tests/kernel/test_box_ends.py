@@ -403,7 +403,6 @@ def test_text_as_subprocess_has_it(root: str) -> None:
         start: Any = getattr(module, "Popen" if module is subprocess else "popen")
         with start(["cat"], stdin=-1, stdout=-1, text=True, bufsize=0, **extra) as process:
             process.stdin.write("no newline")  # goes at once
-            process.stdin.flush()
             assert os.read(process.stdout.fileno(), 100) == b"no newline"
         with start(["cat"], stdin=-1, stdout=-1, encoding="latin-1", bufsize=1, **extra) as process:
             assert process.communicate("ä\r\nb\r") == ("ä\nb\n", None)

@@ -19,6 +19,7 @@ from errno import (
     EEXIST,
     EINVAL,
     EIO,
+    EISDIR,
     ELOOP,
     ENAMETOOLONG,
     ENODEV,
@@ -26,6 +27,7 @@ from errno import (
     ENOMSG,
     ENOSPC,
     ENOTDIR,
+    ENOTSOCK,
     EOPNOTSUPP,
     EPERM,
     EPIPE,
@@ -188,6 +190,17 @@ CASES = [
     case(ops.Seccomp, b"\xff" * 8, error=EINVAL, call="seccomp", remedy="does not know a part"),
     Case(ops.CloseDescriptors, None, EPERM, "close_range", filter=("close_range", 0, 201)),
     Case(ops.Reap, None, EAGAIN, "clone", filter=("clone", 0, 0x4011), init=True),
+    case(ops.Reap, 1, error=EINVAL, call="kill(scope)"),  # no scope: it would end others
+    case(ops.Join, -1, 0x40000000, "network", error=EBADF, call="setns"),
+    Case(ops.Join, lambda root, _: ops.Join(root, 0x40000000, "network", why="the test"),
+         EBADF, "setns"),  # what is open is no namespace
+    case(ops.HandOver, -1, ("ns/net",), b"", "the namespaces", error=EBADF, call="openat2"),
+    Case(ops.HandOver, lambda root, _: ops.HandOver(-1, (), struct.pack("<I", root), "the root",
+                                                    why="the test"),
+         ENOTSOCK, "sendmsg"),  # there is a pipe for the reports
+    case(ops.Transfer, "/no/such/file", 1, error=ENOENT, call="openat"),
+    case(ops.Transfer, "/etc", 1, error=EISDIR, call="fstat"),
+    case(ops.Transfer, "/etc/passwd/x", 0, error=ENOTDIR, call="openat"),
 ]  # fmt: skip
 
 

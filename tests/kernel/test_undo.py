@@ -12,7 +12,7 @@ from leftovers import Before, busybox_root, own_place, skip_without_namespaces
 
 import kokon
 from kokon.config.options import Options
-from kokon.engine import run
+from kokon.engine import box, run
 from kokon.kernel import cgroups, facts
 from kokon.plan import ops
 from kokon.plan.explain import sentence
@@ -94,3 +94,47 @@ def test_a_failure_at_any_step_is_named_and_undone(place: Path, terminal: bool) 
             f"step {index + 1} of {steps} (asked by the test): {sentence(REFUSED)}: open: No such"
         )
         assert before.left() == [], (index, plan.ops[index])
+
+
+def test_a_failure_at_any_step_of_a_box(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the last: without it nothing is handed over (tests/kernel/test_failures.py)."""
+    options = everything(busybox_root(place / "root"), place)
+    prepared = run.prepare(options, box=True)
+    steps = len(prepared.plan.ops)
+    assert prepared.close() == [] and steps > 50
+    before = Before(place)
+    for index in range(steps - 1):
+        prepared = run.prepare(options, box=True)
+        changed = (*prepared.plan.ops[:index], REFUSED, *prepared.plan.ops[index + 1 :])
+        prepared.plan = Plan(changed, prepared.plan.inherited)
+        monkeypatch.setattr(box, "prepare", lambda *_, **__: prepared)  # noqa: B023
+        with pytest.raises(kokon.StepError) as caught:
+            box.Box(options)
+        assert (caught.value.step, caught.value.steps) == (index + 1, steps)
+        assert before.left() == [], (index, prepared.plan.ops[index])
+
+
+@pytest.mark.parametrize("kind", ["program", "terminal", "file"])
+def test_a_failure_at_any_step_of_a_program_in_a_box(place: Path, kind: str) -> None:
+    options = everything(busybox_root(place / "root"), place)
+    made = box.Box(options)
+    transfer = ops.Transfer("/etc/passwd", 1, why="the caller") if kind == "file" else None
+    before = Before(place)
+    beginning = before.left()
+
+    def program() -> run.Prepared:
+        return made.program(options, terminal=kind == "terminal", transfer=transfer)
+
+    prepared = program()
+    steps = len(prepared.plan.ops)
+    assert perform(prepared).ended.returncode == 0  # type: ignore[attr-defined]
+    assert steps > 20
+    for index in range(steps):
+        prepared = program()
+        changed = (*prepared.plan.ops[:index], REFUSED, *prepared.plan.ops[index + 1 :])
+        prepared.plan = Plan(changed, prepared.plan.inherited)
+        with pytest.raises(kokon.StepError) as caught:
+            perform(prepared)
+        assert (caught.value.step, caught.value.steps) == (index + 1, steps)
+        assert before.left() == beginning, (index, prepared.plan.ops[index])
+    assert made.close() == []

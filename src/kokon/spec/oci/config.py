@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from kokon.errors import SpecError
 from kokon.spec.oci.json_text import load
-from kokon.spec.oci.kinds import (
-    ABSOLUTE,
-    FILLED,
-    FLAG,
-    TEXT,
-    TEXTS,
-    WORDS,
-    List,
-    Object,
-    Text,
-    Whole,
-    shown,
-)
+from kokon.spec.oci.kinds import List, Object, Text, Whole, shown
 from kokon.spec.oci.linux import LINUX, MAPPINGS, check_mappings
 from kokon.spec.oci.process import PROCESS
+from kokon.spec.oci.shapes import ABSOLUTE, FILLED, FLAG, TEXT, TEXTS, WORDS
 from kokon.spec.oci.values import Hook, Hooks
 from kokon.spec.pointer import escaped
 from kokon.spec.runtime import Mount, Root, Spec

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
-from kokon.spec.oci.kinds import (
+from kokon.spec.oci.kinds import List, Map, Object, Text, Whole, Word, below, shown, wrong
+from kokon.spec.oci.resources import RESOURCES
+from kokon.spec.oci.seccomp import SECCOMP
+from kokon.spec.oci.shapes import (
     ABSOLUTE,
     ABSOLUTE_OR_EMPTY,
     FILLED,
@@ -14,18 +17,7 @@ from kokon.spec.oci.kinds import (
     LINE,
     UINT32,
     WORDS,
-    List,
-    Map,
-    Object,
-    Text,
-    Whole,
-    Word,
-    below,
-    shown,
-    wrong,
 )
-from kokon.spec.oci.resources import RESOURCES
-from kokon.spec.oci.seccomp import SECCOMP
 from kokon.spec.oci.values import IntelRdt, MemoryPolicy, NetDevice, Personality
 from kokon.spec.pointer import escaped
 from kokon.spec.runtime import Device, IdMapping, Linux, Namespace

@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from kokon.errors import SpecError
 from kokon.spec.oci.json_text import load
-from kokon.spec.oci.kinds import (
-    ABSOLUTE,
-    FLAG,
-    ID,
-    INDICES,
-    INT32,
-    LINE,
-    TEXTS,
-    UINT64,
-    Kind,
-    List,
-    Object,
-    Whole,
-    Word,
-    shown,
-)
+from kokon.spec.oci.kinds import Kind, List, Object, Whole, Word, shown
+from kokon.spec.oci.shapes import ABSOLUTE, FLAG, ID, INDICES, INT32, LINE, TEXTS, UINT64
 from kokon.spec.oci.values import ConsoleSize, ExecCpuAffinity, IoPriority, Scheduler
 from kokon.spec.runtime import Capabilities, Process, ResourceLimit, User
 

@@ -7,22 +7,8 @@ from __future__ import annotations
 
 from kokon.errors import SpecError
 from kokon.spec.oci.json_text import load
-from kokon.spec.oci.kinds import (
-    FILE_NAME,
-    FILLED,
-    FLAG,
-    INT64,
-    TEXT,
-    UINT16,
-    UINT32,
-    UINT64,
-    List,
-    Map,
-    Object,
-    Text,
-    Word,
-    shown,
-)
+from kokon.spec.oci.kinds import List, Map, Object, Text, Word, shown
+from kokon.spec.oci.shapes import FILE_NAME, FILLED, FLAG, INT64, TEXT, UINT16, UINT32, UINT64
 from kokon.spec.resources import (
     BlockIo,
     Cpu,

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
-from kokon.spec.oci.kinds import (
-    ABSOLUTE_OR_EMPTY,
-    FILLED,
-    TEXT,
-    UINT32,
-    UINT64,
-    List,
-    Object,
-    Whole,
-    Word,
-)
+from kokon.spec.oci.kinds import List, Object, Whole, Word
+from kokon.spec.oci.shapes import ABSOLUTE_OR_EMPTY, FILLED, TEXT, UINT32, UINT64
 from kokon.spec.oci.values import SeccompArgument, SeccompDocument, SeccompRule
 
 TYPE_CHECKING = False

@@ -101,7 +101,7 @@ FAULTS: dict[str, tuple[int, tuple[int, int] | None]] = {
     "user": (117 if X86 else 147, None),
     "capabilities": (126 if X86 else 91, None),
     "filter": (317 if X86 else 277, None),
-    "descriptors": (436, (2, 4)),
+    "descriptors": (436, (0, 3)),
     "root": (155 if X86 else 41, None),
     "old root": (166 if X86 else 39, None),
     "session": (112 if X86 else 157, None),

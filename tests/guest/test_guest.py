@@ -119,6 +119,70 @@ def test_limit_that_is_refused(root: str) -> None:
         run(root, "id", memory="50M", memory_swappiness=50)
 
 
+@needs_limits
+def test_limits_of_a_box_and_of_its_programs(root: str) -> None:
+    """Also in a login session, where systemd has to move each of them."""
+    with kokon.Sandbox(root=root, memory="64M", pids=40) as box:
+        box.files.write("/f", "moved")
+        assert box.files.read("/f") == b"moved"
+        fine = box.run(["/bin/sh", "-c", "cat /f"], capture_output=True)
+        assert (fine.stdout, fine.limits_hit, fine.usage.oom_kills) == (b"moved", (), 0)
+        own = box.run(["/bin/sh", "-c", GROWS], memory="16M", capture_output=True)
+        assert (own.cause, own.limits_hit, own.usage.oom_kills) == ("memory", ("memory",), 1)
+        assert own.usage.peak_memory is not None and own.usage.peak_memory <= 16 << 20
+        whole = box.run(["/bin/sh", "-c", GROWS], capture_output=True)
+        assert (whole.cause, whole.limits_hit) == ("memory", ("memory",))
+        forks = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait"
+        assert box.run(["/bin/sh", "-c", forks], pids=6, capture_output=True).limits_hit == (
+            "processes",
+        )
+        with box.popen(["sleep", "60"]) as other:
+            with pytest.raises(kokon.TimeoutExpired):
+                box.run(["/bin/sh", "-c", "sleep 100 & sleep 100"], timeout=0.5)
+            assert other.poll() is None
+            assert other.usage().pids_peak in (None, 1, 2)
+            other.kill()
+        used = box.usage()
+        assert used is not None and used.oom_kills == 2
+        assert 16 << 20 < (used.peak_memory or 0) <= 64 << 20
+    assert other.wait() == -9
+
+
+@needs_limits
+def test_many_programs_at_once_in_a_limited_box(root: str) -> None:
+    import threading
+
+    with kokon.Sandbox(root=root, pids=100) as box:
+        ends: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: ends.append(box.run(["sleep", "0.05"]).returncode))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ends == [0] * 8
+
+
+@pytest.mark.parametrize("limits", [{}, {"memory": "64M"}], ids=str)
+def test_nothing_of_the_host_is_open(root: str, tmp_path: Path, limits: dict[str, str]) -> None:
+    """Not the group's directory, while a program is looked up or a file is moved."""
+    if limits and MODE == "single":
+        pytest.skip("nobody delegates a cgroup to this user")
+    (tmp_path / "secret").write_text("secret")
+    with kokon.Sandbox(root=root, **limits) as box:
+        for number in (*range(3, 12), *range(200, 216)):
+            way = f"/proc/self/fd/{number}" + "/.." * 14
+            box.run(["busybox", "ln", "-sfn", f"{way}{tmp_path}/secret", "/l"])
+            with pytest.raises(OSError):
+                box.files.read("/l")
+            box.run(["busybox", "ln", "-sfn", f"{way}{shutil.which('busybox')}", "/x"])
+            for start in (box.run, lambda args: kokon.run(args, root=root, **limits)):
+                with pytest.raises(kokon.CommandError):
+                    start(["/x", "true"])
+
+
 @pytest.mark.skipif(MODE != "single", reason="every other one has ids and a cgroup")
 def test_what_is_missing_is_said(root: str) -> None:
     with pytest.raises(kokon.HostError, match="best-effort"):

@@ -126,6 +126,15 @@ class Manager:
         manager.above = dict(self.groups)
         return manager
 
+    def admit(self, pid: int) -> None:
+        """Has systemd move a process to where it may be cloned into groups below these.
+
+        :raises HostError: it refused.
+        """
+        from kokon.cgroup.systemd import attach
+
+        attach(self.groups[UNIFIED].path.rpartition("/")[0], pid, self.uid)
+
     def needs_pid(self, resources: Resources) -> bool:
         """Whether :meth:`create` wants stage 1's pid, because systemd must place it first.
 

@@ -22,6 +22,7 @@ from kokon.kernel.constants import (
 )
 from kokon.plan.ops import (
     Attach,
+    AwaitParent,
     CheckFilesystem,
     Clone,
     CloseDescriptors,
@@ -120,6 +121,9 @@ def _own(spec: Spec) -> Spec:
 
 def clone(plan: Builder, slots: dict[str, int]) -> None:
     """The user namespace is entered outside: from it stage 2 gets the right to all that follows."""
+    if plan.launch.admitted:
+        # As for the box itself: from a login session's scope there is no way in.
+        plan.before.append(AwaitParent(why="/linux/resources"))
     user = slots.pop("user", None)
     if user is not None:
         # From now on other programs of the box may have rights over us, and we have the host's

@@ -107,6 +107,7 @@ class Launch:
     :param cgroup_directory: the runtime hands over a v2 directory to be cloned into.
     :param late_cgroup: instead, where stage 1 finds that directory once kokon has had it made
         (by systemd, which moves stage 1 first); a path in /proc.
+    :param admitted: in a box, kokon has stage 1 moved to where it may enter that directory.
     :param map_by_parent: the id maps are written by newuidmap, which kokon runs.
     :param files: small files that are mounted into the container: path to content.
     :param resource_limits: what stands in for a control group's limits, as (name, value).
@@ -119,7 +120,7 @@ class Launch:
     """
 
     __slots__ = (
-        "box", "cgroup_directory", "files", "landlock", "late_cgroup", "map_by_parent",
+        "admitted", "box", "cgroup_directory", "files", "landlock", "late_cgroup", "map_by_parent",
         "parent_death", "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer",
         "without",
     )  # fmt: skip
@@ -132,6 +133,7 @@ class Launch:
         tasks: tuple[str, ...] = (),
         cgroup_directory: bool = False,
         late_cgroup: str = "",
+        admitted: bool = False,
         map_by_parent: bool = False,
         files: Mapping[str, bytes] | None = None,
         resource_limits: tuple[tuple[str, int], ...] = (),
@@ -147,6 +149,7 @@ class Launch:
         self.tasks = tasks
         self.cgroup_directory = cgroup_directory
         self.late_cgroup = late_cgroup
+        self.admitted = admitted
         self.map_by_parent = map_by_parent
         self.files = dict(files or {})
         self.resource_limits = resource_limits
@@ -163,5 +166,5 @@ class Launch:
             self.reaper, self.parent_death, self.tasks, self.cgroup_directory, self.late_cgroup,
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
             self.terminal_size, self.box, self.transfer, self.landlock,
-            self.reach, self.without,
+            self.reach, self.without, self.admitted,
         )  # fmt: skip

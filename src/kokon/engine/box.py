@@ -55,6 +55,7 @@ class Box:
         self._programs: list[Program] = []
         self._descriptors: list[int] = []
         self._inside: list[int] = []
+        self._keeper: FirstProcess | None = None
         self.maker = os.getpid()
         self.is_open = False
         if options.landlock:
@@ -83,7 +84,10 @@ class Box:
         except BaseException:
             process.abandon()
             raise
-        process.close()
+        if self.prepared.limits.place_late:
+            self._keeper = process  # its stage 1 keeps systemd's scope alive
+        else:
+            process.close()
         if process.spawned.failed or not self._descriptors:
             raise self.prepared.refused(process.spawned.failed)
 
@@ -118,6 +122,7 @@ class Box:
             reaper=bool(options.init),
             tasks=placed.tasks,
             cgroup_directory=placed.directory,
+            admitted=placed.place_late is not None,
             resource_limits=placed.resource_limits,
             map_by_parent=bool(box.mappings and box.mappings.by_parent),
             transfer=transfer is not None,
@@ -185,6 +190,8 @@ class Box:
             sleep(0.001)
         for program in tuple(self._programs):
             program.end()
+        if self._keeper is not None:
+            self._keeper.close()
         errors = self.prepared.close()
         self._let_go()
         return errors

@@ -145,6 +145,8 @@ def place_below(
     undo.push(placement.close)
     placed.manager = below
     placed.notes = placement.notes
+    if above.place_late:
+        placed.place_late = manager.admit
     _hand_over(placed, placement)
     return placed
 

@@ -172,3 +172,20 @@ def test_an_overflow_is_cut_or_raised(root: str) -> None:
     assert len(caught.value.result.stdout) == 1024
     assert caught.value.result.limits_hit == ("output",)
     assert "more than 1024 bytes" in str(caught.value)
+
+
+def test_a_terminal_that_nobody_wants(root: str) -> None:
+    for _ in range(10):
+        with kokon.popen(["sleep", "0"], root=root, tty=True):
+            pass
+
+
+def test_text_that_is_cut_within_a_character(root: str) -> None:
+    letters = "ä" * 1000
+    for overflow in ("truncate", "end"):
+        cut = kokon.run(["cat"], root=root, input=letters, capture_output=True, text=True,
+                        max_output=999, overflow=overflow)  # fmt: skip
+        assert cut.stdout == letters[:499]
+    with pytest.raises(UnicodeDecodeError):
+        kokon.run(["cat"], root=root, input=b"\xff" + b"x" * 2000, capture_output=True, text=True,
+                  max_output=999, overflow="truncate")  # fmt: skip

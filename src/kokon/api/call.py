@@ -144,11 +144,15 @@ class Call:
             raise
         self._close()
         printed = self.exchange.output if self.exchange else {}
+        dropped = bool(self.exchange and self.exchange.dropped)
         out, err = (
-            self._text.decode(bytes(printed[fd])) if fd >= 0 else None for fd in self._outputs
+            self._text.decode(bytes(printed[fd]), cut=ended_by != "exit" or dropped)
+            if fd >= 0
+            else None
+            for fd in self._outputs
         )
         result = CompletedProcess(self._words, out, err, outcome, self._run)
-        if self.exchange and self.exchange.dropped and "output" not in result.limits_hit:
+        if dropped and "output" not in result.limits_hit:
             result.limits_hit += ("output",)  # the program went on: overflow="truncate"
         result.notes += tuple(f"what the run used is still there: {e}" for e in self._left)
         self._raise(result)

@@ -24,6 +24,10 @@ def check(*streams: int | IO[Any] | None) -> None:
             os.fstat(stream if isinstance(stream, int) else stream.fileno())
 
 
+LONGEST_CHARACTER = 4
+"""Bytes of one character of UTF-8 or UTF-16."""
+
+
 class Pipes:
     """What the program gets, and what we hold.
 
@@ -110,11 +114,19 @@ class Text:
         """What is fed to the program."""
         return words.encode(self.encoding, self.errors) if isinstance(words, str) else words
 
-    def decode(self, part: bytes | None) -> bytes | str | None:
-        """What was captured of a stream."""
+    def decode(self, part: bytes | None, *, cut: bool = False) -> bytes | str | None:
+        """What was captured of a stream.
+
+        :param cut: it may end within a character, whose beginning is left out then.
+        """
         if part is None or not self.on:
             return part
-        text = part.decode(self.encoding, self.errors)
+        try:
+            text = part.decode(self.encoding, self.errors)
+        except UnicodeDecodeError as error:
+            if not cut or len(part) - error.start > LONGEST_CHARACTER:
+                raise
+            text = part[: error.start].decode(self.encoding, self.errors)
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def file(self, fd: int, mode: str, buffering: int = -1) -> Any:

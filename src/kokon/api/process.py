@@ -70,7 +70,10 @@ class Popen:
     def _take_terminal(self) -> None:
         process = self._process
         assert process is not None
-        if not process.spawned.await_terminal():
+        from kokon.engine.level import await_running
+
+        # Until the program runs init uses the terminal: one that is closed would be its failure.
+        if await_running(process.spawned, terminal=True) or process.spawned.terminal < 0:
             finish(self._prepared, process)  # raises what init has reported
         master, process.spawned.terminal = process.spawned.terminal, -1
         self.terminal = open(master, "r+b", 0)  # noqa: SIM115  # the caller's

@@ -112,6 +112,7 @@ class FirstProcess:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError as error:
             raise lost() from error
+        self.spawned.pid = 0  # its number is another's from now on
         self.spawned.drain()
         # Process 1 of the container may be kokon's reaper: the program's own status came by report.
         if self.spawned.status is not None:

@@ -314,6 +314,8 @@ def current() -> HostFacts:
     if _kept is not None and now < _kept[0] and key == _kept[1]:
         return _kept[2]
     host = read()
+    if _kept is not None and host.to_dict() == _kept[2].to_dict():
+        host = _kept[2]  # plans are known by it
     # That something is switched off is not kept: who is told so switches it on and tries again.
     _kept = (now + KEPT, key, host) if host.user_namespaces and not host.restriction else None
     return host

@@ -64,7 +64,10 @@ def test_what_cannot_be_required(values: dict[str, Any], words: str) -> None:
         ({"privileged": True}, "--privileged: it cannot be had"),
         ({"user": "1"}, "--user 1: it cannot be had"),
         ({"pid": "private"}, "--pid private: it cannot be had"),
-        ({"security_opt": ("no-new-privileges=false",)}, "no-new-privileges=false: it cannot be had"),
+        (
+            {"security_opt": ("no-new-privileges=false",)},
+            "no-new-privileges=false: it cannot be had",
+        ),
         ({"root": "/srv/root"}, "ROOT: without namespaces only @host and @python can be run, not"),
     ],
 )

@@ -11,13 +11,13 @@ enum { REPORT_FD = 200, PLAN_FD = 201, REPLY_FD = 202, FIRST_FD = 203 };
 enum { MAX_SLOTS = 2048 };
 
 struct plan {
-    uint32_t magic, version, size, ops, first, inherited, reserved[2];
+    uint32_t magic, version, size, ops, first, inherited, preserved, reserved;
 };
 enum { PLAN_MAGIC = 0x4e4b4f4b, PLAN_VERSION = 1 };
 
 /* What init tells kokon: fixed size, numbers only. */
 enum { REPORT_PID = 1, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS,
-       REPORT_NAMESPACES };
+       REPORT_NAMESPACES, REPORT_CREATED };
 enum { NO_OP = 0x7fffffff }; /* beyond every plan: it failed before its first op */
 struct report {
     uint32_t kind, op;

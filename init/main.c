@@ -63,10 +63,10 @@ static unsigned char *map(long size, int sharing, int fd)
 
 /* Only what was handed over stays open, and none of it survives the execve. The numbers are in
  * memory that both stages share, as they share the descriptors. */
-static void take_descriptors(uint32_t inherited)
+static void take_descriptors(uint32_t inherited, uint32_t preserved)
 {
     slots = (int *)(void *)map(MAX_SLOTS * (long)sizeof *slots, 0x21 /* SHARED|ANONYMOUS */, -1);
-    syscall3(__NR_close_range, 3, REPORT_FD - 1, 0);
+    syscall3(__NR_close_range, 3 + preserved, REPORT_FD - 1, 0);
     syscall3(__NR_close_range, FIRST_FD + inherited, ~0U, 0);
     for (uint32_t i = 0; i < MAX_SLOTS; i++)
         slots[i] = i < inherited ? (int)(FIRST_FD + i) : -1;
@@ -91,7 +91,7 @@ static __attribute__((noreturn, used)) void perform(void)
     current_op = NO_OP;
     unsigned char *bytes = load_plan();
     struct plan *plan = (struct plan *)(void *)bytes;
-    take_descriptors(plan->inherited);
+    take_descriptors(plan->inherited, plan->preserved);
     int skipping = 0;
     struct op *op = (struct op *)(void *)(bytes + plan->first);
     for (current_op = 0; current_op < plan->ops; current_op++) {

@@ -93,6 +93,7 @@ long check_plan(unsigned char *bytes, uint64_t size)
     struct plan *plan = (struct plan *)(void *)bytes;
     if (size < sizeof *plan + 1 || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION ||
         plan->size != size || bytes[size - 1] || plan->inherited > MAX_SLOTS ||
+        plan->preserved > REPORT_FD - 3 ||
         plan->first != sizeof *plan)
         return -EINVAL;
     uint64_t end = end_of_ops(bytes, size), at = plan->first;

@@ -15,48 +15,49 @@ enum {
     OP_JOIN = 10,
     OP_HAND_OVER = 11,
     OP_TRANSFER = 12,
-    OP_PROPAGATION = 13,
-    OP_FILESYSTEM = 14,
-    OP_CLONE_MOUNT = 15,
-    OP_MOUNT_ATTRIBUTES = 16,
-    OP_ATTACH_ANYWHERE = 17,
-    OP_ATTACH = 18,
-    OP_CHECK_FILESYSTEM = 19,
-    OP_MASK = 20,
-    OP_READ_ONLY = 21,
-    OP_PIVOT = 22,
-    OP_DIRECTORY = 23,
-    OP_LINK = 24,
-    OP_FILE = 25,
-    OP_NODE = 26,
-    OP_HOSTNAME = 27,
-    OP_DOMAINNAME = 28,
-    OP_LOOPBACK = 29,
-    OP_WRITE_PROC = 30,
-    OP_KEYRING = 31,
-    OP_TERMINAL = 32,
-    OP_CLONE_DESCRIPTOR = 33,
-    OP_STANDARD_STREAMS = 34,
-    OP_OWNER = 35,
-    OP_SESSION = 36,
-    OP_SIGNALS = 37,
-    OP_PARENT_DEATH = 38,
-    OP_DUMPABLE = 39,
-    OP_RESOURCE_LIMIT = 40,
-    OP_UMASK = 41,
-    OP_WORKING_DIRECTORY = 42,
-    OP_GROUPS = 43,
-    OP_BOUNDING_SET = 44,
-    OP_USER = 45,
-    OP_CAPABILITIES = 46,
-    OP_AMBIENT = 47,
-    OP_NO_NEW_PRIVILEGES = 48,
-    OP_LANDLOCK = 49,
-    OP_SECCOMP = 50,
-    OP_CLOSE_DESCRIPTORS = 51,
-    OP_REAP = 52,
-    OP_EXECUTE = 53,
-    OP_COUNT = 53
+    OP_AWAIT_START = 13,
+    OP_PROPAGATION = 14,
+    OP_FILESYSTEM = 15,
+    OP_CLONE_MOUNT = 16,
+    OP_MOUNT_ATTRIBUTES = 17,
+    OP_ATTACH_ANYWHERE = 18,
+    OP_ATTACH = 19,
+    OP_CHECK_FILESYSTEM = 20,
+    OP_MASK = 21,
+    OP_READ_ONLY = 22,
+    OP_PIVOT = 23,
+    OP_DIRECTORY = 24,
+    OP_LINK = 25,
+    OP_FILE = 26,
+    OP_NODE = 27,
+    OP_HOSTNAME = 28,
+    OP_DOMAINNAME = 29,
+    OP_LOOPBACK = 30,
+    OP_WRITE_PROC = 31,
+    OP_KEYRING = 32,
+    OP_TERMINAL = 33,
+    OP_CLONE_DESCRIPTOR = 34,
+    OP_STANDARD_STREAMS = 35,
+    OP_OWNER = 36,
+    OP_SESSION = 37,
+    OP_SIGNALS = 38,
+    OP_PARENT_DEATH = 39,
+    OP_DUMPABLE = 40,
+    OP_RESOURCE_LIMIT = 41,
+    OP_UMASK = 42,
+    OP_WORKING_DIRECTORY = 43,
+    OP_GROUPS = 44,
+    OP_BOUNDING_SET = 45,
+    OP_USER = 46,
+    OP_CAPABILITIES = 47,
+    OP_AMBIENT = 48,
+    OP_NO_NEW_PRIVILEGES = 49,
+    OP_LANDLOCK = 50,
+    OP_SECCOMP = 51,
+    OP_CLOSE_DESCRIPTORS = 52,
+    OP_REAP = 53,
+    OP_EXECUTE = 54,
+    OP_COUNT = 54
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -73,6 +74,7 @@ struct op_unshare { struct op op; uint64_t namespaces; };
 struct op_join { struct op op; int64_t slot; uint64_t namespace; };
 struct op_hand_over { struct op op; int64_t proc; char **names; const unsigned char *slots; uint64_t slots_size; };
 struct op_transfer { struct op op; const char *path; uint64_t direction; uint64_t mode; };
+struct op_await_start { struct op op; int64_t listener; };
 struct op_propagation { struct op op; uint64_t propagation; };
 struct op_filesystem { struct op op; int64_t slot; const char *type; char **options; uint64_t attributes; };
 struct op_clone_mount { struct op op; int64_t slot; int64_t base; const char *path; uint64_t recursive; };
@@ -111,7 +113,7 @@ struct op_ambient { struct op op; uint64_t mask; };
 struct op_no_new_privileges { struct op op; };
 struct op_landlock { struct op op; uint64_t files; uint64_t network; uint64_t scopes; char **paths; const unsigned char *accesses; uint64_t accesses_size; const unsigned char *ports; uint64_t ports_size; };
 struct op_seccomp { struct op op; const unsigned char *program; uint64_t program_size; uint64_t flags; };
-struct op_close_descriptors { struct op op; };
+struct op_close_descriptors { struct op op; uint64_t preserved; };
 struct op_reap { struct op op; uint64_t all; };
 struct op_execute { struct op op; char **paths; char **arguments; char **environment; };
 
@@ -130,6 +132,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "sn",
     "sld",
     "tnn",
+    "s",
     "n",
     "stln",
     "sstn",
@@ -168,7 +171,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "",
     "nnnldd",
     "dn",
-    "",
+    "n",
     "n",
     "lll",
 };
@@ -186,6 +189,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_JOIN: return do_join((const void *)(op)); \
     case OP_HAND_OVER: return do_hand_over((const void *)(op)); \
     case OP_TRANSFER: return do_transfer((const void *)(op)); \
+    case OP_AWAIT_START: return do_await_start((const void *)(op)); \
     case OP_PROPAGATION: return do_propagation((const void *)(op)); \
     case OP_FILESYSTEM: return do_filesystem((const void *)(op)); \
     case OP_CLONE_MOUNT: return do_clone_mount((const void *)(op)); \
@@ -240,6 +244,7 @@ int do_unshare(const struct op_unshare *);
 int do_join(const struct op_join *);
 int do_hand_over(const struct op_hand_over *);
 int do_transfer(const struct op_transfer *);
+int do_await_start(const struct op_await_start *);
 int do_propagation(const struct op_propagation *);
 int do_filesystem(const struct op_filesystem *);
 int do_clone_mount(const struct op_clone_mount *);

@@ -252,10 +252,9 @@ int do_landlock(const struct op_landlock *op)
 
 int do_close_descriptors(const struct op_close_descriptors *op)
 {
-    (void)op;
     /* Not by execve: it looks the program up first, and /proc/self/fd/N/.. would lead out of the
      * root (row E3). The report stays, for what may still fail. */
-    TRY(0, syscall3(__NR_close_range, 3, REPORT_FD - 1, 0));
+    TRY(0, syscall3(__NR_close_range, 3 + op->preserved, REPORT_FD - 1, 0));
     TRY(0, syscall3(__NR_close_range, REPORT_FD + 1, ~0U, 0));
     return 0;
 }

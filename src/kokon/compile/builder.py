@@ -23,6 +23,7 @@ class Builder:
     :ivar privileged: stage 1 has the right to mount, so sources of mounts are taken there, where
         every path of the host can be reached and a mount's ids can be mapped.
     :ivar user_namespace: the container gets a user namespace of its own.
+    :ivar joins_user: it gets one that another container has.
     :ivar root_slot: the container's root, once ``roots`` has made it.
     :ivar taken: slots of mounts, taken from the host or new, by destination.
     """
@@ -36,6 +37,8 @@ class Builder:
         for namespace in spec.linux.namespaces:
             if not namespace.path:
                 self.new_namespaces |= NAMESPACES[namespace.type]
+        self.joins_user = False
+        self.listener_slot = -1
         self.user_namespace = bool(self.new_namespaces & CLONE_NEWUSER)
         self.privileged = host.may_mount
         self.before: list[Op] = []
@@ -93,4 +96,4 @@ class Builder:
     def plan(self) -> Plan:
         """The whole plan."""
         ops = (*self.before, *self.outside, *self.inside)
-        return Plan(ops, tuple(self.inherited), tuple(self.notes))
+        return Plan(ops, tuple(self.inherited), tuple(self.notes), preserved=self.launch.preserved)

@@ -48,8 +48,14 @@ def drop(plan: Builder) -> None:
         sets.effective | extra, sets.permitted | extra, sets.inheritable,
         why="/process/capabilities",
     ))  # fmt: skip
-    if sets.ambient:
-        plan.add(Ambient(sets.ambient, why="/process/capabilities/ambient"))
+    # One that is not permitted and inheritable cannot be raised (capabilities(7)).
+    ambient = sets.ambient & sets.permitted & sets.inheritable
+    if ambient != sets.ambient:
+        plan.notes.append(
+            "ambient capabilities that are not permitted and inheritable too are left out"
+        )
+    if ambient:
+        plan.add(Ambient(ambient, why="/process/capabilities/ambient"))
     if plan.launch.parent_death:
         # A change of ids clears it (prctl(2)), so it comes after them.
         plan.add(ParentDeath(9, why="the caller"))

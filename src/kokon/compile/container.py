@@ -39,6 +39,10 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
         return compile_lowest(spec, host, root, launch, launch.reach)
     plan = Builder(spec, host, root, launch)
     namespaces.take_cgroups(plan)  # descriptors of cgroups, handed over by the runtime
+    if launch.waits:
+        from kokon.compile import lifecycle
+
+        lifecycle.take_listener(plan)  # the socket on which an OCI container is started
     namespaces.clone(plan)  # stage 2 in its new namespaces, its ids mapped
     process.adjust(plan)  # what only the outside may set of it
     process.begin(plan)  # cgroups, signals, session, propagation, a procfs of our own, labels
@@ -57,6 +61,10 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
 
         box.hand_over(plan)  # the namespaces, to be entered by programs; nothing runs yet
         return plan.plan()
+    if launch.waits:
+        from kokon.compile import lifecycle
+
+        lifecycle.await_start(plan)  # created; goes on when it is started
     process.place(plan)  # umask, working directory, limits
     confinement.drop(plan)  # groups, ids, capabilities, no new privileges, Landlock, the filter
     process.execute(plan)  # descriptors closed, the program runs

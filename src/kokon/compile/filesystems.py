@@ -38,6 +38,10 @@ def mount(plan: Builder) -> None:
                 plan.taken[mount.destination], plan.root_slot, mount.destination,
                 1 if source.directory else 2, RESOLVE_NO_SYMLINKS, about=mount.source, why=why,
             ))  # fmt: skip
+        elif mount.type == "cgroup":
+            from kokon.compile import cgroup_mounts
+
+            cgroup_mounts.mount(plan, mount, why)
         else:
             new_filesystem(plan, mount, why)
     small_files(plan)

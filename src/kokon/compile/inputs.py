@@ -116,13 +116,18 @@ class Launch:
     :param transfer: in a box, a file is moved in place of a program.
     :param landlock: Landlock is a second wall above the namespaces.
     :param reach: there are no namespaces at all, and this is what the program reaches.
+    :param waits: the container is created, and its program runs when it is started.
+    :param hooks: kokon runs hooks outside when the namespaces are there.
+    :param preserved: descriptors from 3 on that the program gets.
+    :param maps_mounts: files of the root and of binds keep their owners by id-mapped mounts.
+    :param cgroup_mounts: for a mount of type cgroup: names and directories of this machine.
     :param without: what this machine has refused (:mod:`kokon.compile.lacks`), by name.
     """
 
     __slots__ = (
-        "admitted", "box", "cgroup_directory", "files", "landlock", "late_cgroup", "map_by_parent",
-        "parent_death", "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer",
-        "without",
+        "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "landlock",
+        "late_cgroup", "map_by_parent", "maps_mounts", "parent_death", "preserved", "reach",
+        "reaper", "resource_limits", "tasks", "terminal_size", "transfer", "waits", "without",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +147,11 @@ class Launch:
         transfer: bool = False,
         landlock: bool = False,
         reach: Reach | None = None,
+        waits: bool = False,
+        hooks: bool = False,
+        preserved: int = 0,
+        maps_mounts: bool = True,
+        cgroup_mounts: tuple[tuple[str, str], ...] = (),
         without: tuple[str, ...] = (),
     ) -> None:
         self.reaper = reaper
@@ -158,6 +168,11 @@ class Launch:
         self.transfer = transfer
         self.landlock = landlock
         self.reach = reach
+        self.waits = waits
+        self.hooks = hooks
+        self.preserved = preserved
+        self.maps_mounts = maps_mounts
+        self.cgroup_mounts = cgroup_mounts
         self.without = without
 
     def key(self) -> tuple[object, ...]:
@@ -166,5 +181,6 @@ class Launch:
             self.reaper, self.parent_death, self.tasks, self.cgroup_directory, self.late_cgroup,
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
             self.terminal_size, self.box, self.transfer, self.landlock,
-            self.reach, self.without, self.admitted,
+            self.reach, self.without, self.admitted, self.waits, self.hooks, self.preserved,
+            self.maps_mounts, self.cgroup_mounts,
         )  # fmt: skip

@@ -37,6 +37,10 @@ def take_sources(plan: Builder) -> None:
         check_destination(mount, f"/mounts/{index}/destination")
         if is_bind(mount):
             take_bind(plan, mount, f"/mounts/{index}")
+    if plan.launch.cgroup_mounts:
+        from kokon.compile import cgroup_mounts
+
+        cgroup_mounts.take(plan)
 
 
 def is_bind(mount: Mount) -> bool:
@@ -83,7 +87,7 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
     plan.taken[mount.destination] = slot
     recursive = int(options.recursive)
     plan.source(CloneMount(slot, -1, mount.source, recursive, why=f"{why}/source"))
-    mapped = MOUNT_ATTR_IDMAP if plan.maps_ids else 0
+    mapped = MOUNT_ATTR_IDMAP if plan.maps_ids and plan.launch.maps_mounts else 0
     if mapped and not source.maps_ids:
         raise HostError(
             f"the file system of {mount.source}, or of one mounted below it, cannot map ids",

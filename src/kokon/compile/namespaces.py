@@ -7,6 +7,7 @@ from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWNET,
+    CLONE_NEWNS,
     CLONE_NEWTIME,
     CLONE_NEWUTS,
 )
@@ -47,13 +48,16 @@ def take_cgroups(plan: Builder) -> None:
 
 def clone(plan: Builder) -> None:
     """Stage 2, in every new namespace that a clone can enter; then its id maps."""
-    for index, namespace in enumerate(plan.spec.linux.namespaces):
-        if namespace.path:
-            raise SpecError(
-                f"joining the {namespace.type} namespace {namespace.path} is not possible yet",
-                where=f"{WHY}/{index}/path",
-                remedy="leave the path out for a new namespace",
-            )
+    if any(namespace.path for namespace in plan.spec.linux.namespaces):
+        from kokon.compile import lifecycle
+
+        lifecycle.join(plan)
+    if not plan.new_namespaces & CLONE_NEWNS:
+        raise SpecError(
+            "there is no mount namespace: mounts would be made on the machine",
+            where=WHY,
+            remedy='add {"type": "mount"}',
+        )
     directory = 0 if plan.launch.cgroup_directory else -1
     if plan.launch.late_cgroup:
         # From a login session's scope nothing may be cloned into a delegated cgroup (EACCES):
@@ -97,6 +101,8 @@ def map_ids(plan: Builder) -> None:
 
 def release(plan: Builder) -> None:
     """Stage 1 ends; what it has opened is in the shared table of descriptors."""
+    if plan.launch.hooks:
+        plan.outside.append(AwaitParent(why="/hooks"))
     plan.outside.append(Release(linger=1 if plan.launch.late_cgroup else 0, why=WHY))
 
 

@@ -55,7 +55,7 @@ def begin(plan: Builder) -> None:
     late = plan.new_namespaces & (CLONE_NEWCGROUP | CLONE_NEWTIME)
     if late:
         plan.add(Unshare(late, why="/linux/namespaces"))
-    if plan.maps_ids:
+    if plan.maps_ids or plan.joins_user:
         # We are still the host's root, whom the map does not know: nothing we make would have
         # an owner (EOVERFLOW).
         plan.add(User(0, 0, keep=0, why="/linux/uidMappings"))
@@ -153,7 +153,7 @@ def execute(plan: Builder) -> None:
     process = plan.spec.process
     if plan.launch.reaper:
         plan.add(Reap(why="--init"))
-    plan.add(CloseDescriptors(why="/process"))
+    plan.add(CloseDescriptors(plan.launch.preserved, why="/process"))
     plan.add(execution(process.args, process.env))
 
 

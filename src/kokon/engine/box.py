@@ -10,6 +10,7 @@ import os
 from _thread import get_ident
 from time import monotonic, sleep
 
+from kokon.compile import lacks
 from kokon.compile.box import compile_program
 from kokon.compile.inputs import Launch
 from kokon.compile.process import execution
@@ -72,6 +73,14 @@ class Box:
             raise
 
     def _make(self) -> None:
+        """Performs the plan, at the level ``best`` without what is refused."""
+        while (process := self._perform()).spawned.failed or not self._descriptors:
+            failed = process.spawned.failed
+            error = self.prepared.refused(failed)
+            if not self.prepared.goes_without(failed, error):
+                raise error
+
+    def _perform(self) -> FirstProcess:
         """Performs the plan; what it hands over comes by a message."""
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -79,7 +88,10 @@ class Box:
         finally:
             os.close(nothing)
         try:
-            self._descriptors = process.spawned.await_descriptors()
+            process.spawned.await_descriptors()
+            # The same list: whoever is interrupted here, one of us closes them, and once.
+            self._descriptors = process.spawned.received
+            process.spawned.received = []
             process.wait()
         except BaseException:
             process.abandon()
@@ -88,8 +100,7 @@ class Box:
             self._keeper = process  # its stage 1 keeps systemd's scope alive
         else:
             process.close()
-        if process.spawned.failed or not self._descriptors:
-            raise self.prepared.refused(process.spawned.failed)
+        return process
 
     def program(
         self, options: Options, *, terminal: bool = False, transfer: Transfer | None = None
@@ -126,11 +137,14 @@ class Box:
             resource_limits=placed.resource_limits,
             map_by_parent=bool(box.mappings and box.mappings.by_parent),
             transfer=transfer is not None,
+            without=box.without,
         )
         key = recipe, launch.key()
         common = self._plans.get(key)
         if common is None:
             common = compile_program(configuration.spec, box.host, launch)
+            if box.without:
+                common = lacks.without(common, box.without, box.host.architecture)
             check.check(common)
             common.template = Template(common)
             plans.keep(self._plans, key, common)

@@ -175,6 +175,9 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
     ops.Landlock: {"landlock_words": _landlock},
     ops.Reap: {"all_words": lambda op: " and ends what is left" if op.all else ""},
     ops.Seccomp: {"program_words": lambda op: f"{len(op.program) // 8} instructions"},
+    ops.CloseDescriptors: {
+        "preserved_words": lambda op: f" and {op.preserved} after them" if op.preserved else ""
+    },
     ops.Transfer: {
         "direction_words": lambda op: "read the file" if op.direction else "write the file"
     },

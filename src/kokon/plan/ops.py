@@ -221,12 +221,29 @@ class Transfer(Op):
         self.why = why
 
 
+class AwaitStart(Op):
+    """Reports CREATED and accepts one connection on a socket in the container's state
+    directory: what follows is reported there, and its end says that the program runs."""
+
+    __slots__ = ("listener",)
+    CODE = 13
+    PLACE = "container"
+    WIRE = (("listener", "s"),)
+    SLOTS = ("listener",)
+    TEXT = "say that the container is created, and wait until it is started"
+    STEPS = ("write", "accept4", "dup3")
+
+    def __init__(self, listener: int, *, why: str) -> None:
+        self.listener = listener
+        self.why = why
+
+
 class Propagation(Op):
     """The whole tree private or slave, so that nothing reaches the host
     (mount_namespaces(7))."""
 
     __slots__ = ("propagation",)
-    CODE = 13
+    CODE = 14
     PLACE = "container"
     WIRE = (("propagation", "n"),)
     SLOTS = ()
@@ -242,7 +259,7 @@ class Filesystem(Op):
     """fsopen, fsconfig (pairs of key and value, null for a flag), fsmount: detached."""
 
     __slots__ = ("slot", "type", "options", "attributes", "about")
-    CODE = 14
+    CODE = 15
     PLACE = "either"
     WIRE = (("slot", "s"), ("type", "t"), ("options", "l"), ("attributes", "n"))
     SLOTS = ("slot",)
@@ -271,7 +288,7 @@ class CloneMount(Op):
     """open_tree(OPEN_TREE_CLONE): a detached copy of a mount, or of a tree of them."""
 
     __slots__ = ("slot", "base", "path", "recursive")
-    CODE = 15
+    CODE = 16
     PLACE = "either"
     WIRE = (("slot", "s"), ("base", "s"), ("path", "t"), ("recursive", "n"))
     SLOTS = ("slot", "base")
@@ -290,7 +307,7 @@ class MountAttributes(Op):
     """mount_setattr(2) on a detached mount; with ``user_namespace``: MOUNT_ATTR_IDMAP."""
 
     __slots__ = ("slot", "set", "clear", "propagation", "recursive", "user_namespace", "about")
-    CODE = 16
+    CODE = 17
     PLACE = "either"
     WIRE = (
         ("slot", "s"),
@@ -330,7 +347,7 @@ class AttachAnywhere(Op):
     """A mount that other steps clone from; it goes away with the old root."""
 
     __slots__ = ("slot", "path", "about")
-    CODE = 17
+    CODE = 18
     PLACE = "container"
     WIRE = (("slot", "s"), ("path", "t"))
     SLOTS = ("slot",)
@@ -350,7 +367,7 @@ class Attach(Op):
     at the end of the target, not onto what it names."""
 
     __slots__ = ("slot", "root", "target", "create", "resolve", "nofollow", "about")
-    CODE = 18
+    CODE = 19
     PLACE = "container"
     WIRE = (
         ("slot", "s"),
@@ -390,7 +407,7 @@ class CheckFilesystem(Op):
     """fstatfs: no impostor in the place of proc or sysfs."""
 
     __slots__ = ("root", "path", "magic", "type")
-    CODE = 19
+    CODE = 20
     PLACE = "container"
     WIRE = (("root", "s"), ("path", "t"), ("magic", "n"))
     SLOTS = ("root",)
@@ -410,7 +427,7 @@ class Mask(Op):
     first ``skip`` bytes of the target lead to ``root``, when that is a mount and not /."""
 
     __slots__ = ("root", "target", "templates", "skip")
-    CODE = 20
+    CODE = 21
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("templates", "s"), ("skip", "n"))
     SLOTS = ("root", "templates")
@@ -430,7 +447,7 @@ class ReadOnly(Op):
     for Mask."""
 
     __slots__ = ("root", "target", "skip")
-    CODE = 21
+    CODE = 22
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("skip", "n"))
     SLOTS = ("root",)
@@ -448,7 +465,7 @@ class Pivot(Op):
     """pivot_root(".", "."), umount2(MNT_DETACH), chdir("/") (pivot_root(2), NOTES)."""
 
     __slots__ = ("root",)
-    CODE = 22
+    CODE = 23
     PLACE = "container"
     WIRE = (("root", "s"),)
     SLOTS = ("root",)
@@ -464,7 +481,7 @@ class Directory(Op):
     """Component by component, never through a link."""
 
     __slots__ = ("root", "path", "mode")
-    CODE = 23
+    CODE = 24
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("mode", "n"))
     SLOTS = ("root",)
@@ -482,7 +499,7 @@ class Link(Op):
     """symlinkat(2)."""
 
     __slots__ = ("root", "path", "target")
-    CODE = 24
+    CODE = 25
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("target", "t"))
     SLOTS = ("root",)
@@ -500,7 +517,7 @@ class File(Op):
     """O_CREAT|O_EXCL|O_NOFOLLOW: it cannot exist before."""
 
     __slots__ = ("root", "path", "content", "mode")
-    CODE = 25
+    CODE = 26
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("content", "d"), ("mode", "n"))
     SLOTS = ("root",)
@@ -521,7 +538,7 @@ class Node(Op):
     """mknodat(2): a device on a tmpfs of the initial user namespace."""
 
     __slots__ = ("root", "path", "mode", "device", "uid", "gid")
-    CODE = 26
+    CODE = 27
     PLACE = "either"
     WIRE = (
         ("root", "s"),
@@ -551,7 +568,7 @@ class Hostname(Op):
     """sethostname(2)."""
 
     __slots__ = ("name",)
-    CODE = 27
+    CODE = 28
     PLACE = "container"
     WIRE = (("name", "t"),)
     SLOTS = ()
@@ -567,7 +584,7 @@ class Domainname(Op):
     """setdomainname(2)."""
 
     __slots__ = ("name",)
-    CODE = 28
+    CODE = 29
     PLACE = "container"
     WIRE = (("name", "t"),)
     SLOTS = ()
@@ -583,7 +600,7 @@ class Loopback(Op):
     """SIOCSIFFLAGS on lo (netdevice(7))."""
 
     __slots__ = ()
-    CODE = 29
+    CODE = 30
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -598,7 +615,7 @@ class WriteProc(Op):
     """A write through our own detached procfs, beneath /proc/PID when ``own``."""
 
     __slots__ = ("proc", "own", "path", "content", "about")
-    CODE = 30
+    CODE = 31
     PLACE = "container"
     WIRE = (("proc", "s"), ("own", "n"), ("path", "t"), ("content", "t"))
     SLOTS = ("proc",)
@@ -620,7 +637,7 @@ class Keyring(Op):
     """keyctl(KEYCTL_JOIN_SESSION_KEYRING)."""
 
     __slots__ = ()
-    CODE = 31
+    CODE = 32
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -635,7 +652,7 @@ class Terminal(Op):
     """The master goes to kokon by SCM_RIGHTS, the peer into the slot."""
 
     __slots__ = ("root", "slot", "rows", "columns")
-    CODE = 32
+    CODE = 33
     PLACE = "container"
     WIRE = (("root", "s"), ("slot", "s"), ("rows", "n"), ("columns", "n"))
     SLOTS = ("root", "slot")
@@ -654,7 +671,7 @@ class CloneDescriptor(Op):
     """open_tree(AT_EMPTY_PATH|OPEN_TREE_CLONE) of a descriptor."""
 
     __slots__ = ("slot", "source", "about")
-    CODE = 33
+    CODE = 34
     PLACE = "container"
     WIRE = (("slot", "s"), ("source", "s"))
     SLOTS = ("slot", "source")
@@ -672,7 +689,7 @@ class StandardStreams(Op):
     """dup3 onto 0, 1, 2 and TIOCSCTTY."""
 
     __slots__ = ("slot",)
-    CODE = 34
+    CODE = 35
     PLACE = "container"
     WIRE = (("slot", "s"),)
     SLOTS = ("slot",)
@@ -688,7 +705,7 @@ class Owner(Op):
     """fchown(2) of what we made."""
 
     __slots__ = ("slot", "uid", "gid", "about")
-    CODE = 35
+    CODE = 36
     PLACE = "container"
     WIRE = (("slot", "s"), ("uid", "n"), ("gid", "n"))
     SLOTS = ("slot",)
@@ -707,7 +724,7 @@ class Session(Op):
     """setsid(2): no terminal of the caller."""
 
     __slots__ = ()
-    CODE = 36
+    CODE = 37
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -722,7 +739,7 @@ class Signals(Op):
     """What Python ignores (SIGPIPE, SIGXFSZ) would be inherited."""
 
     __slots__ = ()
-    CODE = 37
+    CODE = 38
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -737,7 +754,7 @@ class ParentDeath(Op):
     """prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."""
 
     __slots__ = ("signal",)
-    CODE = 38
+    CODE = 39
     PLACE = "container"
     WIRE = (("signal", "n"),)
     SLOTS = ()
@@ -753,7 +770,7 @@ class Dumpable(Op):
     """prctl(PR_SET_DUMPABLE)."""
 
     __slots__ = ("value",)
-    CODE = 39
+    CODE = 40
     PLACE = "either"
     WIRE = (("value", "n"),)
     SLOTS = ()
@@ -769,7 +786,7 @@ class ResourceLimit(Op):
     """prlimit(2)."""
 
     __slots__ = ("resource", "soft", "hard", "name")
-    CODE = 40
+    CODE = 41
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
     SLOTS = ()
@@ -788,7 +805,7 @@ class Umask(Op):
     """umask(2)."""
 
     __slots__ = ("mask",)
-    CODE = 41
+    CODE = 42
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -804,7 +821,7 @@ class WorkingDirectory(Op):
     """openat2 beneath the root, fchdir; getcwd must begin with /."""
 
     __slots__ = ("path", "create")
-    CODE = 42
+    CODE = 43
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
     SLOTS = ()
@@ -821,7 +838,7 @@ class Groups(Op):
     """setgroups(2), u32 each."""
 
     __slots__ = ("groups",)
-    CODE = 43
+    CODE = 44
     PLACE = "container"
     WIRE = (("groups", "d"),)
     SLOTS = ()
@@ -837,7 +854,7 @@ class BoundingSet(Op):
     """prctl(PR_CAPBSET_DROP)."""
 
     __slots__ = ("mask",)
-    CODE = 44
+    CODE = 45
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -853,7 +870,7 @@ class User(Op):
     """Keeps the capabilities over the change where ``keep``; Capabilities follows."""
 
     __slots__ = ("uid", "gid", "keep")
-    CODE = 45
+    CODE = 46
     PLACE = "container"
     WIRE = (("uid", "n"), ("gid", "n"), ("keep", "n"))
     SLOTS = ()
@@ -871,7 +888,7 @@ class Capabilities(Op):
     """capset(2)."""
 
     __slots__ = ("effective", "permitted", "inheritable")
-    CODE = 46
+    CODE = 47
     PLACE = "container"
     WIRE = (("effective", "n"), ("permitted", "n"), ("inheritable", "n"))
     SLOTS = ()
@@ -889,7 +906,7 @@ class Ambient(Op):
     """prctl(PR_CAP_AMBIENT)."""
 
     __slots__ = ("mask",)
-    CODE = 47
+    CODE = 48
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -905,7 +922,7 @@ class NoNewPrivileges(Op):
     """prctl(PR_SET_NO_NEW_PRIVS)."""
 
     __slots__ = ()
-    CODE = 48
+    CODE = 49
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -922,7 +939,7 @@ class Landlock(Op):
     bit where the path may be missing; ports are pairs of access and port."""
 
     __slots__ = ("files", "network", "scopes", "paths", "accesses", "ports")
-    CODE = 49
+    CODE = 50
     PLACE = "container"
     WIRE = (
         ("files", "n"),
@@ -960,7 +977,7 @@ class Seccomp(Op):
     """seccomp(2)."""
 
     __slots__ = ("program", "flags")
-    CODE = 50
+    CODE = 51
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
     SLOTS = ()
@@ -977,15 +994,16 @@ class CloseDescriptors(Op):
     """close_range(2); the report goes at execve. Before it: a path of the program, or of a file
     that is moved, could lead through one that is open."""
 
-    __slots__ = ()
-    CODE = 51
+    __slots__ = ("preserved",)
+    CODE = 52
     PLACE = "container"
-    WIRE = ()
+    WIRE = (("preserved", "n"),)
     SLOTS = ()
-    TEXT = "close every descriptor but 0, 1 and 2"
+    TEXT = "close every descriptor but 0, 1 and 2{preserved_words}"
     STEPS = ("close_range",)
 
-    def __init__(self, *, why: str) -> None:
+    def __init__(self, preserved: int = 0, *, why: str) -> None:
+        self.preserved = preserved
         self.why = why
 
 
@@ -995,7 +1013,7 @@ class Reap(Op):
     leave."""
 
     __slots__ = ("all",)
-    CODE = 52
+    CODE = 53
     PLACE = "container"
     WIRE = (("all", "n"),)
     SLOTS = ()
@@ -1011,7 +1029,7 @@ class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 53
+    CODE = 54
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     SLOTS = ()
@@ -1045,6 +1063,7 @@ OPS: tuple[type[Op], ...] = (
     Join,
     HandOver,
     Transfer,
+    AwaitStart,
     Propagation,
     Filesystem,
     CloneMount,

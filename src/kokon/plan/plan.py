@@ -21,10 +21,11 @@ class Plan:
     :param inherited: what kokon hands to init as open descriptors, by slot: slot ``n`` is
         ``inherited[n]``, a name that the runtime knows how to open (``cgroup:memory``, …).
     :param notes: what a person should know of choices that were made (said once, on stderr).
+    :param preserved: how many descriptors from 3 on are the program's.
     :param template: the wire of all ops but the last, where it was made before.
     """
 
-    __slots__ = ("inherited", "notes", "ops", "template")
+    __slots__ = ("inherited", "notes", "ops", "preserved", "template")
 
     def __init__(
         self,
@@ -32,11 +33,13 @@ class Plan:
         inherited: tuple[str, ...] = (),
         notes: tuple[str, ...] = (),
         template: Template | None = None,
+        preserved: int = 0,
     ) -> None:
         self.ops = ops
         self.inherited = inherited
         self.notes = notes
         self.template = template
+        self.preserved = preserved
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):

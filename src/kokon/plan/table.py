@@ -105,6 +105,12 @@ TABLE = (
         "{direction_words} {path}, and end",
         "mkdirat openat fstat read write",
         "A file from (0) or to (1) the standard streams, with the program's own rights and paths."),
+    # --- the OCI life cycle -----------------------------------------------------------------
+    Row("AwaitStart", "container", "listener:slot",
+        "say that the container is created, and wait until it is started",
+        "write accept4 dup3",
+        "Reports CREATED and accepts one connection on a socket in the container's state"
+        " directory: what follows is reported there, and its end says that the program runs."),
     # --- file systems and mounts ----------------------------------------------------------
     Row("Propagation", "container", "propagation:num",
         "make every mount {propagation_words}",
@@ -248,8 +254,8 @@ TABLE = (
         " where the path may be missing; ports are pairs of access and port."),
     Row("Seccomp", "container", "program:data flags:num=0",
         "load the system call filter ({program_words})", "seccomp", "seccomp(2)."),
-    Row("CloseDescriptors", "container", "",
-        "close every descriptor but 0, 1 and 2",
+    Row("CloseDescriptors", "container", "preserved:num=0",
+        "close every descriptor but 0, 1 and 2{preserved_words}",
         "close_range",
         "close_range(2); the report goes at execve. Before it: a path of the program, or of a file"
         " that is moved, could lead through one that is open."),

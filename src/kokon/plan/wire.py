@@ -1,6 +1,6 @@
 """A plan as bytes for init, and back.
 
-    header   u32 magic, version, size, count of ops, offset of the first op, inherited, 0, 0
+    header   u32 magic, version, size, count of ops, offset of the first op, inherited, preserved, 0
     op       u16 code, u16 0, u32 size, then its fields of 8 bytes each (data has 16)
     heap     texts with their NUL, data aligned to 8, lists (count, offsets, two nulls)
 
@@ -144,7 +144,14 @@ class Template:
         heap.bytes.append(0)
         plan, size = self._plan, heap.base + len(heap.bytes)
         header = HEADER.pack(
-            MAGIC, VERSION, size, len(plan.ops), HEADER.size, len(plan.inherited), 0, 0
+            MAGIC,
+            VERSION,
+            size,
+            len(plan.ops),
+            HEADER.size,
+            len(plan.inherited),
+            plan.preserved,
+            0,
         )
         return b"".join((header, self._ops, encoded, before.bytes, heap.bytes))
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 REPORT_FD, PLAN_FD, REPLY_FD, FIRST_FD = 200, 201, 202, 203
 (
     REPORT_PID, REPORT_FAILED, REPORT_READY, REPORT_TERMINAL, REPORT_STARTED, REPORT_STATUS,
-    REPORT_NAMESPACES,
-) = range(1, 8)  # fmt: skip
+    REPORT_NAMESPACES, REPORT_CREATED,
+) = range(1, 9)  # fmt: skip
 REPORT = Struct("<IIiiq")
 
 MOST_DESCRIPTORS = 16
@@ -53,10 +53,11 @@ class Spawned:
     :ivar failed: the report of the step that failed, if one did so far.
     :ivar status: what the reaper reported of the program (a wait status), or None.
     :ivar terminal: the master of the container's terminal, or -1.
+    :ivar received: other descriptors that init has sent; who wants them takes them out.
     """
 
     __slots__ = (
-        "_records", "failed", "pid", "reply_fd", "report_fd", "stage1", "status",
+        "_records", "failed", "pid", "received", "reply_fd", "report_fd", "stage1", "status",
         "terminal",
     )  # fmt: skip
 
@@ -69,6 +70,7 @@ class Spawned:
         self.failed: Report | None = None
         self.status: int | None = None
         self.terminal = -1
+        self.received: list[int] = []
 
     def take(self, record: bytes) -> Report:
         """Notes what one record says."""
@@ -83,36 +85,37 @@ class Spawned:
 
     def await_terminal(self) -> bool:
         """Waits for the terminal's master (socket reports only); False when init failed first."""
-        received = self.await_descriptors() if self.terminal < 0 else []
-        if received:
-            (self.terminal,) = received
+        if self.terminal < 0:
+            self.await_descriptors()
+            if self.received:
+                self.terminal = self.received.pop()
         return self.terminal >= 0
 
-    def await_descriptors(self) -> list[int]:
-        """Waits for descriptors (socket reports only); none when init failed first."""
+    def await_descriptors(self) -> None:
+        """Waits for descriptors (socket reports only), in ``received`` then; none when init failed
+        first."""
         import _socket
 
-        received: list[int] = []
         messages: list[tuple[bytes, list[tuple[int, int, bytes]], int, Any]] = []
+        # Of a copy: an interrupt may have the object collected, which closes what it has.
+        channel = _socket.socket(fileno=os.dup(self.report_fd))
         space = _socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
-        channel = _socket.socket(fileno=self.report_fd)
         receive = partial(channel.recvmsg, REPORT.size, space)
         try:
-            while not received and not self.failed:
+            while not self.received and not self.failed:
                 # One call for Python: no signal handler raises before the descriptors are kept.
                 messages.extend(map(receive, (_MSG_CMSG_CLOEXEC,)))
                 record, extra, _, _ = messages[-1]
                 if len(record) != REPORT.size:
                     break
+                self.received.extend(_sent(extra))
                 self.take(record)
-                received += _sent(extra)
         except BaseException:
-            for fd in _sent(messages[-1][1]) if messages else ():
+            for fd in _sent(messages[-1][1]) if messages and not self.received else ():
                 os.close(fd)
             raise
         finally:
-            channel.detach()
-        return received
+            channel.close()
 
     def drain(self) -> None:
         """Reads the records that are left when init is gone.
@@ -180,6 +183,8 @@ class Spawned:
             report, self.report_fd = self.report_fd, -1
             if report >= 0:
                 os.close(report)
+            while self.received:
+                os.close(self.received.pop())
 
 
 def _sent(extra: Sequence[tuple[int, int, bytes]]) -> list[int]:
@@ -209,6 +214,7 @@ def spawn(
     inherited: Sequence[int],
     streams: tuple[int, int, int],
     *,
+    preserved: int = 0,
     receives: bool = False,
     turns: Sequence[Callable[[int], None]] = (),
     linger: bool = False,
@@ -219,6 +225,7 @@ def spawn(
     :param wire: the encoded plan.
     :param inherited: descriptors for the plan's inherited slots, in order.
     :param streams: what becomes 0, 1 and 2.
+    :param preserved: how many descriptors from 3 on the program gets as they are.
     :param receives: descriptors will be sent back (the report is a socket then).
     :param turns: what kokon does at each AwaitParent of the plan, in order; called with the pid of
         stage 2, or of stage 1 while there is no stage 2.
@@ -241,6 +248,7 @@ def spawn(
                 passed[REPLY_FD] = reply_read
             passed.update(enumerate(inherited, FIRST_FD))
             passed.update(enumerate(streams))
+            passed.update((fd, fd) for fd in range(3, 3 + preserved))
             _start(init, passed, opened)
         except Exception:
             init.close()  # nothing was started; an interrupt does not tell

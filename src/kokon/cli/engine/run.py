@@ -125,12 +125,17 @@ def _perform(
     nothing = -1
     if streams.terminal or not streams.interactive:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    held = signals.hold()
+    held, said = signals.hold(), prepared.notes
     if streams.terminal:
         process = prepared.start((nothing, nothing, nothing))
     else:
         process = prepared.start((nothing if nothing >= 0 else 0, 1, 2))
     signals.forward_to(process, held)
+    if not events.quiet:
+        # At the level best a start may have found out what it has to go without.
+        for note in prepared.notes:
+            if note not in said:
+                say(note)
     events.started(process.pid)
     try:
         ended_by = _connect(process, streams, signals, deadline(seconds))

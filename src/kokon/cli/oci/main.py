@@ -1,0 +1,133 @@
+"""The command ``kokon-runtime``, also ``kokon oci``: runC's command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kokon.cli.message import say, show
+from kokon.cli.oci import arguments
+from kokon.errors import KokonError, OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.cli.oci.arguments import Arguments
+
+FAILED = 1
+"""runC's word for its own failures; exec has 255."""
+
+
+class Globals:
+    """What stands before the verb.
+
+    :ivar root: the runtime's directory.
+    :ivar systemd: control groups are asked of systemd.
+    """
+
+    __slots__ = ("log", "log_format", "root", "systemd")
+
+    def __init__(self, given: Arguments) -> None:
+        from kokon.runtime.oci.record import default_root
+
+        self.root = given.text("root") or default_root()
+        self.systemd = given.flag("systemd-cgroup")
+        self.log = given.text("log")
+        self.log_format = given.text("log-format") or "text"
+        if self.log_format not in ("text", "json"):
+            raise OptionError(f"{self.log_format!r} is neither text nor json", where="--log-format")
+
+    def error(self, text: str) -> None:
+        """Writes an error to the log, in the shape that engines read, and to standard error."""
+        if self.log:
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+                fd = os.open(self.log, flags, 0o644)
+                try:
+                    os.write(fd, self._line(text).encode("utf-8", "backslashreplace"))
+                finally:
+                    os.close(fd)
+            except OSError:
+                pass
+        say(text)
+
+    def _line(self, text: str) -> str:
+        import time
+
+        from kokon.spec.oci.json_text import text as json
+
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self.log_format == "json":
+            return json({"level": "error", "msg": text, "time": now}) + "\n"
+        return f'time="{now}" level=error msg={json(text)}\n'
+
+
+def main(words: list[str]) -> int:
+    """Performs a command line; the exit status."""
+    try:
+        given = arguments.parse(words, arguments.GLOBALS)
+        asked = Globals(given)
+    except KokonError as error:
+        say(str(error))
+        return FAILED
+    if given.flag("version"):
+        return _version()
+    if given.flag("help") or not given.words:
+        show(_help())
+        return 0
+    name, *rest = given.words
+    try:
+        verb = arguments.verb(name)
+        own = arguments.arguments_of(verb, rest)
+        if own.flag("help"):
+            show(_help_of(verb))
+            return 0
+        return _perform(name, asked, own)
+    except KokonError as error:
+        asked.error(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        asked.error(f"{where}{error.strerror or error}")
+    return 255 if name == "exec" else FAILED
+
+
+def _perform(name: str, asked: Globals, own: Arguments) -> int:
+    """One file is one verb, and only that one is loaded."""
+    module = __import__(f"kokon.cli.oci.{name.replace('exec', 'execute')}", fromlist=("main",))
+    status: int = module.main(asked, own)
+    return status
+
+
+def _version() -> int:
+    from kokon import __version__
+    from kokon.spec.runtime import VERSION
+
+    show(f"kokon-runtime version {__version__}\nspec: {VERSION}\n")
+    return 0
+
+
+def _help() -> str:
+    lines = ["kokon-runtime: containers by the OCI runtime specification", "",
+             "  kokon-runtime [OPTIONS] COMMAND [OPTIONS] ARGUMENTS", "", "Commands:"]  # fmt: skip
+    lines += [f"  {verb.name:11} {verb.help}" for verb in arguments.VERBS]
+    lines += ["", "Options:", *_options(arguments.GLOBALS)]
+    return "\n".join(lines) + "\n"
+
+
+def _help_of(verb: arguments.Verb) -> str:
+    lines = [f"kokon-runtime {verb.name} [OPTIONS] {verb.usage}: {verb.help}"]
+    if verb.options:
+        lines += ["", "Options:", *_options(verb.options)]
+    return "\n".join(lines) + "\n"
+
+
+def _options(options: tuple[arguments.Option, ...]) -> list[str]:
+    rows = []
+    for option in options:
+        short = f"-{option.short}, " if option.short else "    "
+        value = "" if option.kind == arguments.FLAG else " VALUE"
+        rows.append(f"  {short}--{option.name + value:26} {option.help}")
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""What an OCI container has beside a run's: namespaces that others made, and a start of its own."""
+
+from __future__ import annotations
+
+from kokon.errors import SpecError
+from kokon.kernel.constants import NAMESPACES
+from kokon.plan.ops import AwaitStart, Join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.builder import Builder
+
+WHY = "/linux/namespaces"
+ORDER = ("user", "pid", "network", "ipc", "uts", "cgroup", "time")
+"""In which given namespaces are entered: the user namespace gives the right to the others."""
+
+
+def given(plan: Builder) -> dict[str, int]:
+    """Indices of the namespaces of the spec that are named by a path, by kind."""
+    namespaces = plan.spec.linux.namespaces
+    return {each.type: at for at, each in enumerate(namespaces) if each.path}
+
+
+def join(plan: Builder) -> None:
+    """Stage 1 enters what others made; stage 2 is cloned into it."""
+    found = given(plan)
+    if "mount" in found:
+        raise SpecError(
+            "a container's mounts cannot be made in another's mount namespace",
+            where=f"{WHY}/{found['mount']}/path",
+            remedy="leave the path out: use exec to run a program there",
+        )
+    slots = {kind: plan.inherit(f"namespace:{kind}") for kind in ORDER if kind in found}
+    for kind, slot in slots.items():
+        why = f"{WHY}/{found[kind]}/path"
+        plan.before.append(Join(slot, NAMESPACES[kind], kind, why=why))
+    if "user" in found:
+        # From here on nothing of the host may be mounted: sources are taken inside.
+        plan.privileged = False
+        plan.joins_user = True
+
+
+def take_listener(plan: Builder) -> None:
+    """The socket on which the container is started."""
+    if plan.launch.waits:
+        plan.listener_slot = plan.inherit("start")
+
+
+def await_start(plan: Builder) -> None:
+    """The container is made; its rights are taken, and the program runs, when it is started."""
+    if plan.launch.waits:
+        plan.add(AwaitStart(plan.listener_slot, why="create"))

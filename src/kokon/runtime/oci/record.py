@@ -1,0 +1,282 @@
+"""What is kept of a container: one directory below the runtime's root, with a lock of its own.
+
+ROOT/ID/state.json     written anew and renamed
+ROOT/ID/lock           held by whoever changes the container
+ROOT/ID/start          the socket on which init waits; gone when the container was started
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EEXIST, ENOENT, ENOTEMPTY
+from fcntl import LOCK_EX, flock
+
+from kokon.errors import HostError, OptionError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = "1.3.0"
+"""Of the runtime specification (its state's ``ociVersion``)."""
+
+MOST_ID = 128
+STATE, LOCK, SOCKET = "state.json", "lock", "start"
+
+
+class UnknownContainer(RequestError):
+    """There is no container of that id, in the words that engines look for."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__("container does not exist", where=identity)
+
+
+def check_id(identity: str) -> str:
+    """An id is a name and never a path (row S2).
+
+    :raises OptionError: it is not.
+    """
+    plain = identity.replace("_", "").replace(".", "").replace("-", "").replace("+", "")
+    good = plain.isascii() and plain.isalnum() and identity[0] not in "._-+"
+    if not good or len(identity) > MOST_ID:
+        raise OptionError(
+            f"{identity[:80]!r} is no id of a container",
+            where="ID",
+            remedy="use letters, digits and _ . - +, beginning with a letter or digit, 128 at most",
+        )
+    return identity
+
+
+def default_root() -> str:
+    """/run/kokon-runtime, or below $XDG_RUNTIME_DIR for an ordinary user."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.geteuid() and runtime.startswith("/"):
+        return f"{runtime}/kokon-runtime"
+    return "/run/kokon-runtime" if not os.geteuid() else f"/tmp/kokon-runtime-{os.geteuid()}"
+
+
+def open_root(path: str, *, make: bool = False) -> int:
+    """A descriptor of the directory of all containers.
+
+    :param make: make it where it is missing.
+    :raises HostError: it cannot be had, or is open to others.
+    """
+    try:
+        if make:
+            os.makedirs(path, 0o700, exist_ok=True)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be used", where="--root", errno=error.errno or 0,
+            remedy="name a directory of your own",
+        ) from error  # fmt: skip
+    found = os.fstat(fd)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        os.close(fd)
+        raise HostError(
+            f"{path} may be changed by others", where="--root",
+            remedy="name a directory of your own, with mode 0700",
+        )  # fmt: skip
+    return fd
+
+
+class Record:
+    """One container, locked.
+
+    :ivar values: what ``state.json`` has: id, bundle, pid, pid_start, created, annotations,
+        groups (see ``cgroup.Placement.paths``), hooks, namespaces, process, and so on.
+    """
+
+    def __init__(self, identity: str, directory: int, lock: int, values: dict[str, Any]) -> None:
+        self.identity = identity
+        self.directory = directory
+        self.values = values
+        self._lock = lock
+
+    @classmethod
+    def make(cls, root: str, identity: str, values: dict[str, Any]) -> Record:
+        """A new one: of two callers exactly one wins.
+
+        :raises RequestError: the id is taken.
+        """
+        parent = open_root(root, make=True)
+        try:
+            try:
+                os.mkdir(check_id(identity), 0o700, dir_fd=parent)
+            except OSError as error:
+                if error.errno != EEXIST:
+                    raise
+                raise RequestError(
+                    "container with given ID already exists", where=identity,
+                    remedy="delete it first, or use another id",
+                ) from None  # fmt: skip
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+            directory = os.open(identity, flags, dir_fd=parent)
+        finally:
+            os.close(parent)
+        record = cls(identity, directory, _locked(directory), values)
+        record.save()
+        return record
+
+    @classmethod
+    def open(cls, root: str, identity: str) -> Record:
+        """One that is there; waits for whoever changes it.
+
+        :raises UnknownContainer: there is none.
+        """
+        check_id(identity)
+        try:
+            parent = open_root(root)
+        except HostError as error:
+            if error.errno == ENOENT:
+                raise UnknownContainer(identity) from None
+            raise
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            directory = os.open(identity, flags, dir_fd=parent)
+        except FileNotFoundError:
+            raise UnknownContainer(identity) from None
+        finally:
+            os.close(parent)
+        try:
+            lock = _locked(directory)
+            try:
+                values = _load(directory)
+            except BaseException:
+                os.close(lock)
+                raise
+        except FileNotFoundError:
+            os.close(directory)
+            raise UnknownContainer(identity) from None
+        except BaseException:
+            os.close(directory)
+            raise
+        return cls(identity, directory, lock, values)
+
+    def save(self) -> None:
+        """Writes what is kept, in one step for whoever reads."""
+        from kokon.spec.oci.json_text import text
+
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        new = f"{STATE}.{os.getpid()}"
+        fd = os.open(new, flags, 0o600, dir_fd=self.directory)
+        try:
+            os.write(fd, text(self.values).encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(fd)
+        os.rename(new, STATE, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+
+    @property
+    def pid(self) -> int:
+        """The first process as long as it lives and is the one that was started; else 0."""
+        pid = self.values.get("pid", 0)
+        return pid if pid and start_of(pid) == self.values.get("pid_start") else 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not been started."""
+        try:
+            os.stat(SOCKET, dir_fd=self.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def status(self) -> str:
+        """creating, created, running, paused or stopped (runtime.md, State)."""
+        if not self.values.get("pid"):
+            return "creating"
+        if not self.pid:
+            return "stopped"
+        if self.waits:
+            return "created"
+        return "paused" if self.is_frozen() else "running"
+
+    def is_frozen(self) -> bool:
+        """Whether its control group is frozen."""
+        for key, path in self.values.get("groups", {}).items():
+            name, frozen = (
+                ("cgroup.events", "frozen 1") if key == "unified" else ("freezer.state", "FR")
+            )
+            try:
+                with open(f"{path}/{name}") as file:
+                    if any(line.startswith(frozen) for line in file):
+                        return True
+            except OSError:
+                continue
+        return False
+
+    def state(self, status: str = "") -> dict[str, Any]:
+        """The state of the specification, for hooks and people."""
+        status = status or self.status
+        shown: dict[str, Any] = {"ociVersion": VERSION, "id": self.identity, "status": status}
+        if status != "stopped":
+            shown["pid"] = self.values.get("pid", 0)
+        shown["bundle"] = self.values["bundle"]
+        shown["annotations"] = self.values.get("annotations") or {}
+        return shown
+
+    def remove(self) -> None:
+        """Removes the directory."""
+        for name in os.listdir(self.directory):
+            os.unlink(name, dir_fd=self.directory)
+        path = os.readlink(f"/proc/self/fd/{self.directory}")
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (ENOENT, ENOTEMPTY):
+                raise
+
+    def close(self) -> None:
+        """Lets the lock go."""
+        os.close(self._lock)
+        os.close(self.directory)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def every(root: str) -> list[str]:
+    """The ids of all containers, sorted."""
+    try:
+        fd = open_root(root)
+    except HostError as error:
+        if error.errno == ENOENT:
+            return []
+        raise
+    try:
+        return sorted(os.listdir(fd))
+    finally:
+        os.close(fd)
+
+
+def start_of(pid: int) -> int | None:
+    """When a process was started, in ticks since boot; None for one that is gone or a zombie.
+
+    A pid and this together name one process (row S4).
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _locked(directory: int) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.open(LOCK, flags, 0o600, dir_fd=directory)
+    flock(lock, LOCK_EX)
+    return lock
+
+
+def _load(directory: int) -> dict[str, Any]:
+    from kokon.spec.oci.json_text import load
+
+    fd = os.open(STATE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    with open(fd, "rb") as file:
+        values: dict[str, Any] = load(file.read())
+    return values

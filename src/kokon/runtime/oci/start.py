@@ -1,0 +1,81 @@
+"""``start``: the program of a created container runs (runtime.md, Start)."""
+
+from __future__ import annotations
+
+import os
+from errno import ENOENT, ENOTDIR
+
+from kokon.errors import HostError, RequestError
+from kokon.runtime.oci import hooks
+from kokon.runtime.oci.record import SOCKET
+from kokon.runtime.spawn import REPORT, REPORT_FAILED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.runtime.oci.record import Record
+
+
+def start(record: Record) -> None:
+    """Lets init go on, and returns when the program runs.
+
+    :param record: locked.
+    :raises RequestError: it is not created.
+    :raises KokonError: the program cannot be executed; the container has stopped then.
+    """
+    status = record.status
+    if status != "created":
+        raise RequestError(
+            f"cannot start a container that is {status}"
+            if status != "stopped"
+            else "cannot start a container that has stopped",
+            where=record.identity,
+        )
+    import _socket
+
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        channel.connect(f"/proc/self/fd/{record.directory}/{SOCKET}")
+        os.unlink(SOCKET, dir_fd=record.directory)
+        said = channel.recv(REPORT.size)
+    except OSError as error:
+        raise HostError(
+            "the container does not answer", where=record.identity, errno=error.errno or 0
+        ) from error
+    finally:
+        channel.close()
+    if said:
+        kind, step, error, detail, _ = REPORT.unpack(said)
+        if kind == REPORT_FAILED:
+            raise _refused(record, step, error, detail)
+    _poststart(record)
+
+
+def _refused(record: Record, step: int, error: int, detail: int) -> HostError:
+    """The step in words; for the program itself those that engines look for."""
+    steps = record.values.get("steps", {})
+    what, why = steps.get(str(step), ["a step of init", ""])
+    program = record.values["args"][0]
+    if str(step) == max(steps, key=int, default=""):
+        if error in (ENOENT, ENOTDIR) and not detail & 1:
+            words = "stat " + program if "/" in program else "executable file not found in $PATH"
+            return HostError(f"exec: {program!r}: {words}", where=record.identity, errno=ENOENT)
+        return HostError(f"exec: {program!r}", where=record.identity, errno=error)
+    return HostError(what, where=f"{record.identity}: {why}" if why else record.identity,
+                     errno=error)  # fmt: skip
+
+
+def _poststart(record: Record) -> None:
+    """Hooks after the start; when one fails the container is ended."""
+    from kokon.spec.oci.config import HOOKS
+
+    found = record.values.get("hooks", {}).get("poststart")
+    if not found:
+        return
+    read = HOOKS.read(record.values["hooks"])
+    try:
+        hooks.run("poststart", read.poststart, record.state("running"))
+    except HostError:
+        from kokon.runtime.oci.kill import kill
+
+        kill(record, 9)
+        raise

@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from traceback import extract_tb
 from types import FrameType
 from typing import Any
 
@@ -169,7 +170,12 @@ def test_a_box_that_a_signal_handler_closes(root: str) -> None:
 
 
 class Interrupt(BaseException):
-    pass
+    """As KeyboardInterrupt, which pytest would take for its own."""
+
+
+def left(pid: int) -> str:
+    """What a process is, dead ones too."""
+    return Path(f"/proc/{pid}/stat").read_text()[:60]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -186,7 +192,7 @@ def test_interrupts_anywhere(place: Path, seed: int) -> None:
     try:
         for _ in range(60):
             box = process = None
-            known = children()
+            known, where = children(), ""
             try:
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.03))
                 box = kokon.Sandbox(root=root, **settings)
@@ -195,8 +201,8 @@ def test_interrupts_anywhere(place: Path, seed: int) -> None:
                 box.run(["true"], capture_output=True)
                 box.files.read("/f")
                 time.sleep(0.02)
-            except Interrupt:
-                pass
+            except Interrupt as error:
+                where = " ".join(f"{f.name}:{f.lineno}" for f in extract_tb(error.__traceback__))
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 with warnings.catch_warnings():
@@ -205,10 +211,10 @@ def test_interrupts_anywhere(place: Path, seed: int) -> None:
                         box.close()
                     box = process = None  # noqa: F841
                     gc.collect()
-            assert children() == known
+            assert children() == known, (where, [left(pid) for pid in children()])
+            assert not [fd for fd in descriptors() if _is_namespace(fd)], where
     finally:
         signal.signal(signal.SIGALRM, handler)
-    assert not [fd for fd in descriptors() if _is_namespace(fd)]
     owner.current().release()
     sweep.sweep()
     assert groups_of(owner.current().token) == []

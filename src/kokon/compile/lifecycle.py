@@ -24,6 +24,12 @@ def given(plan: Builder) -> dict[str, int]:
 def join(plan: Builder) -> None:
     """Stage 1 enters what others made; stage 2 is cloned into it."""
     found = given(plan)
+    if "mount" not in {each.type for each in plan.spec.linux.namespaces}:
+        raise SpecError(
+            "there is no mount namespace: mounts would be made on the machine",
+            where=WHY,
+            remedy='add {"type": "mount"}',
+        )
     if "mount" in found:
         raise SpecError(
             "a container's mounts cannot be made in another's mount namespace",
@@ -42,11 +48,9 @@ def join(plan: Builder) -> None:
 
 def take_listener(plan: Builder) -> None:
     """The socket on which the container is started."""
-    if plan.launch.waits:
-        plan.listener_slot = plan.inherit("start")
+    plan.listener_slot = plan.inherit("start")
 
 
 def await_start(plan: Builder) -> None:
     """The container is made; its rights are taken, and the program runs, when it is started."""
-    if plan.launch.waits:
-        plan.add(AwaitStart(plan.listener_slot, why="create"))
+    plan.add(AwaitStart(plan.listener_slot, why="create"))

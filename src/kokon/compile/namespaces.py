@@ -7,7 +7,6 @@ from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWNET,
-    CLONE_NEWNS,
     CLONE_NEWTIME,
     CLONE_NEWUTS,
 )
@@ -52,12 +51,6 @@ def clone(plan: Builder) -> None:
         from kokon.compile import lifecycle
 
         lifecycle.join(plan)
-    if not plan.new_namespaces & CLONE_NEWNS:
-        raise SpecError(
-            "there is no mount namespace: mounts would be made on the machine",
-            where=WHY,
-            remedy='add {"type": "mount"}',
-        )
     directory = 0 if plan.launch.cgroup_directory else -1
     if plan.launch.late_cgroup:
         # From a login session's scope nothing may be cloned into a delegated cgroup (EACCES):

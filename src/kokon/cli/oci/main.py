@@ -98,10 +98,10 @@ def _perform(name: str, asked: Globals, own: Arguments) -> int:
 
 
 def _version() -> int:
-    from kokon import __version__
+    import kokon
     from kokon.spec.runtime import VERSION
 
-    show(f"kokon-runtime version {__version__}\nspec: {VERSION}\n")
+    show(f"kokon-runtime version {kokon.__version__}\nspec: {VERSION}\n")
     return 0
 
 

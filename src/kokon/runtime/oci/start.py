@@ -44,9 +44,9 @@ def start(record: Record) -> None:
     finally:
         channel.close()
     if said:
-        kind, step, error, detail, _ = REPORT.unpack(said)
+        kind, step, number, detail, _ = REPORT.unpack(said)
         if kind == REPORT_FAILED:
-            raise _refused(record, step, error, detail)
+            raise _refused(record, step, number, detail)
     _poststart(record)
 
 

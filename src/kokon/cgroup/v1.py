@@ -122,7 +122,9 @@ def descend(group: Group, above: tuple[str, ...], name: str, why: str, cpuset: b
     """Make ``name`` below the group and below ``above``, whose parts may be there already."""
     for at, part in enumerate((*above, name)):
         parent, group.path = group.path, f"{group.path}/{part}"
-        if make(group.path, why, may_exist=at < len(above), permission=PERMISSION):
+        may_exist = at < len(above)
+        group.log.append((group.path, None, may_exist))
+        if make(group.path, why, may_exist=may_exist, permission=PERMISSION):
             group.made.append(group.path)
             if cpuset:
                 _inherit(parent, group.path)

@@ -6,7 +6,7 @@ import os
 from errno import ENOSYS
 from time import monotonic
 
-from kokon.compile.inputs import Launch, Source
+from kokon.compile.inputs import Launch, RootFacts, Source
 from kokon.config.container import Configuration, Surroundings, implied
 from kokon.config.container import namespaces as wanted_namespaces
 from kokon.engine import files, limits, mappings, owner, plans, roots, sources, sweep
@@ -36,10 +36,14 @@ class Prepared:
     ``close`` takes back all that was made for it.
     """
 
-    __slots__ = ("configuration", "host", "limits", "mappings", "notes", "plan", "undo")
+    __slots__ = (
+        "configuration", "host", "limits", "mappings", "notes", "options", "plan", "root", "undo",
+    )  # fmt: skip
 
     def __init__(
         self,
+        options: Options,
+        root: RootFacts,
         plan: Plan,
         configuration: Configuration,
         host: HostFacts,
@@ -48,6 +52,8 @@ class Prepared:
         notes: tuple[str, ...],
         undo: Undo,
     ) -> None:
+        self.options = options
+        self.root = root
         self.plan = plan
         self.configuration = configuration
         self.host = host
@@ -213,7 +219,7 @@ def _prepare(
         else ()
     )
     notes = (*told, *found.notes, *implied(options, kinds), *placed.notes, *plan.notes)
-    return Prepared(plan, configuration, host, placed, maps, notes, undo)
+    return Prepared(options, root, plan, configuration, host, placed, maps, notes, undo)
 
 
 class Outcome:
@@ -245,7 +251,12 @@ def finish(prepared: Prepared, process: FirstProcess, ended_by: str = "exit") ->
     ended = process.wait()
     if process.spawned.failed:
         raise prepared.refused(process.spawned.failed)
-    usage, hits = prepared.limits.read()
+    return outcome(prepared.limits, ended, ended_by)
+
+
+def outcome(placed: limits.Placed, ended: Ended, ended_by: str = "exit") -> Outcome:
+    """Reads what was used, and tells why it ended."""
+    usage, hits = placed.read()
     if ended_by != "exit":
         cause = ended_by
     elif any(hit.limit == "memory" for hit in hits) and ended.returncode in (-9, 137):

@@ -53,6 +53,7 @@ enum {
     SAME_DIRECTORY,
     SAME_IDENTITY,
     NO_TERMINAL,
+    NOTE,
     CLAIM,
     DIRECTORY,
     WRITE,
@@ -78,7 +79,7 @@ struct run {
     uint32_t done; /* records whose steps were made */
     int descriptors[32], inherited;
     int input; /* what becomes standard input, or -1: the caller's own */
-    int report, reply, signals;
+    int report, reply;
     long stage1, first; /* pids */
     uint64_t mask;      /* of signals, as it was */
 };
@@ -126,21 +127,6 @@ struct entry {
     unsigned char type;
     char name[];
 };
-
-struct pollfd {
-    int fd;
-    short events, revents;
-};
-enum { POLL_IN = 1 };
-
-/* Waits for one of two descriptors; whether it is the first, which may be left out (-1). */
-static inline int comes_first(int first, int second)
-{
-    struct pollfd wait[2] = {{first, POLL_IN, 0}, {second, POLL_IN, 0}};
-    while (syscall5(__NR_ppoll, wait, 2, 0, 0, 8) == -EINTR)
-        ;
-    return !wait[1].revents;
-}
 
 /* launcher.c */
 __attribute__((noreturn)) void fail(const char *before, const char *path, const char *after);

@@ -26,7 +26,23 @@ static void block_signals(struct run *run)
     uint64_t forwarded = FORWARDED, action[8] = {0};
     syscall4(__NR_rt_sigaction, 17 /* SIGCHLD */, action, 0, 8);
     syscall4(__NR_rt_sigprocmask, 0 /* SIG_BLOCK */, &forwarded, &run->mask, 8);
-    run->signals = (int)syscall4(__NR_signalfd4, -1, &forwarded, 8, O_CLOEXEC);
+}
+
+/* Waits for the end of the program, or for a signal, which is left where it is. */
+static int ends_first(const struct run *run)
+{
+    struct {
+        int fd;
+        short events, revents;
+    } wait[2] = {{.events = 1 /* POLLIN */}, {.events = 1}};
+    uint64_t forwarded = FORWARDED;
+    wait[0].fd = (int)syscall2(__NR_pidfd_open, run->first, 0);
+    wait[1].fd = (int)syscall4(__NR_signalfd4, -1, &forwarded, 8, O_CLOEXEC);
+    if (wait[0].fd < 0 || wait[1].fd < 0)
+        return 0;
+    while (syscall5(__NR_ppoll, wait, 2, 0, 0, 8) == -EINTR)
+        ;
+    return wait[0].revents && !wait[1].revents;
 }
 
 static char *put_number(char *at, long number)
@@ -62,8 +78,7 @@ static void hand_over(struct run *run, struct command *command)
 static void follow(struct run *run)
 {
     int ended[32] = {0}; /* siginfo_t: its third word is the kind of end, its seventh the status */
-    int process = (int)syscall2(__NR_pidfd_open, run->first, 0);
-    if (process < 0 || !comes_first(process, run->signals) ||
+    if (!ends_first(run) ||
         syscall5(__NR_waitid, BY_PID, run->first, ended, EXITED | NO_HANG | LEAVE, 0) < 0 ||
         ended[2] != CHILD_EXITED || !counters_stand(run) || !take_back(run))
         return;
@@ -104,14 +119,21 @@ static void occupy_standard_numbers(void)
         close_fd(fd);
 }
 
+/* Python has a sentence for a program whose name is empty, or that is an option. */
+static int names_a_program(const struct run *run)
+{
+    const char *name = run->command->arguments[run->words];
+    return name[0] && name[0] != '-';
+}
+
 /* 1 when the program was started. */
 static int attempt(struct run *run)
 {
     static _Alignas(8) unsigned char space[SAVED_LARGEST];
-    if (!find_saved(run, space) || !all_hold(run) || !nobody_is_dead(run->owners))
+    if (!find_saved(run, space) || !names_a_program(run) || !all_hold(run) || !nobody_is_dead(run->owners))
         return 0;
     block_signals(run);
-    if (run->signals >= 0 && take_token(run) && make_outside(run) && spawn(run))
+    if (take_token(run) && make_outside(run) && spawn(run))
         return 1;
     end(run);
     for (int i = 0; i < run->inherited; i++)
@@ -127,7 +149,7 @@ void perform_saved(struct command *command)
 {
     const char *wish = variable(command->environment, "KOKON_SAVED");
     struct run run = {.command = command, .file = -1, .owners = -1, .ids = -1, .lock = -1,
-                      .input = -1, .report = -1, .reply = -1, .signals = -1};
+                      .input = -1, .report = -1, .reply = -1};
     if ((wish && equal(wish, "off")) || !command->count || !equal(command->name, "kokon") ||
         !equal(command->arguments[0], "run"))
         return;

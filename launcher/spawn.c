@@ -177,13 +177,11 @@ static int take_turn(const struct run *run)
 }
 
 /* Reads reports until the program runs: then nobody has the pipe's other end. 0 when a step was
- * refused, or a signal came that Python is to hear of. */
+ * refused. A signal waits meanwhile: what is being started cannot be taken back halfway. */
 static int hear(struct run *run)
 {
     struct report report;
     for (;;) {
-        if (!comes_first(run->report, run->signals))
-            return 0;
         long size = syscall3(__NR_read, run->report, &report, sizeof report);
         if (size == 0)
             return run->first > 0 && ended_well(run->stage1);

@@ -165,7 +165,9 @@ static int open_descriptor(struct run *run, const struct record *record)
 
 static int make(struct run *run, const struct record *record)
 {
+    const char *note = text_of(run, record->b);
     switch (record->code) {
+    case NOTE: return syscall3(__NR_write, run->lock, note, record->b.size) == (long)record->b.size;
     case CLAIM: return claim_range(run, record);
     case DIRECTORY: return make_directory(run, record);
     case WRITE: return write_file(run, record);
@@ -199,12 +201,11 @@ static int unmake(struct run *run, const struct record *record)
     return result >= 0 || result == -ENOENT || record->number & MAY_EXIST;
 }
 
-/* What was made, in reverse; 0 when something is still there: Python knows what to do. */
+/* What was made, in reverse, as far as it goes; 0 when something is left: Python removes it. */
 int take_back(struct run *run)
 {
-    int all = 1;
-    while (run->done)
-        if (!unmake(run, record_of(run, --run->done)))
-            all = 0;
-    return all;
+    for (; run->done; run->done--)
+        if (!unmake(run, record_of(run, run->done - 1)))
+            return 0;
+    return 1;
 }

@@ -31,7 +31,8 @@ VARIABLES = ("HOME", "KOKON_STORE", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
 
 TEXTS = (
     "/proc/sys/kernel/random/boot_id", "/proc/self/cgroup", "/proc/self/uid_map",
-    "/proc/self/setgroups", "/proc/sys/user/max_user_namespaces", "/sys/devices/system/cpu/online",
+    "/proc/self/setgroups", "/proc/self/personality",
+    "/proc/sys/user/max_user_namespaces", "/sys/devices/system/cpu/online",
     "/sys/module/apparmor/parameters/enabled",
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
     "/proc/sys/kernel/unprivileged_userns_clone",
@@ -70,7 +71,7 @@ def of_run(prepared: Prepared, launcher: str, begun: int, at_terminal: bool) -> 
 
 
 def _program() -> Iterable[str]:
-    """kokon itself: what decides, and what is performed."""
+    """Kokon itself: what decides, and what is performed."""
     for name, module in sorted(sys.modules.items()):
         if name.partition(".")[0] == "kokon" and module.__file__:
             yield module.__file__

@@ -98,11 +98,16 @@ def _steps(prepared: Prepared, interactive: bool) -> list[Record]:
     if maps and maps.first:
         records.append(_claim(maps.first))
     if maps and maps.by_parent:
-        for path, ids in ((prepared.host.newuidmap, maps.uids), (prepared.host.newgidmap, maps.gids)):
+        for path, ids in (
+            (prepared.host.newuidmap, maps.uids),
+            (prepared.host.newgidmap, maps.gids),
+        ):
             numbers = b"".join(b"%d\0" % n for m in ids for n in m.key())
             records.append(Record(saved.HELPER, os.fsencode(path), numbers))
     upper = prepared.root.upper
     if upper:
+        # A sweep has to find it, whatever the store of whoever sweeps is.
+        records.append(Record(saved.NOTE, b=os.fsencode(os.path.dirname(upper)) + b"\0"))
         records.append(_directory(upper, 0o700 | saved.TREE))
         records.append(_directory(f"{upper}/upper", 0o755 | saved.EXACT | saved.KEEP))
         records.append(_directory(f"{upper}/work", 0o700 | saved.KEEP))

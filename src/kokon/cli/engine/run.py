@@ -47,7 +47,8 @@ class Saving:
         # A program that is not named is sh or python3: then there is nothing behind ROOT.
         named = count > 0 and tuple(words[count:]) == arguments.options.args
         self._words = ["run", *words[:count]] if named else []
-        self._launcher = launcher if os.environ.get("KOKON_SAVED") != "off" else ""
+        wanted = os.environ.get("KOKON_SAVED") != "off" and arguments.options.root[0] in "/."
+        self._launcher = launcher if wanted else ""
         self._given = arguments.given
         self._begun = time_ns()
 
@@ -129,6 +130,7 @@ def _run(arguments: Arguments, signals: Signals, saving: Saving) -> int:
     prepared = prepared_for(arguments, streams)
     try:
         outcome = _perform(prepared, streams, signals, seconds)
+        signals.drop()
         saving.save(prepared, streams, outcome)
     finally:
         signals.drop()

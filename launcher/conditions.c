@@ -37,20 +37,36 @@ static int same_status(const struct run *run, const struct record *record)
     return record->b.size <= sizeof status && same(record->b, run, &status, record->b.size);
 }
 
-static int same_text(const struct run *run, const struct record *record)
+/* The size of a small file, -1 where it cannot be read or is larger. */
+static long read_text(const char *path, char text[LARGEST_TEXT])
 {
-    char text[LARGEST_TEXT];
-    long fd = open_path(text_of(run, record->a), O_RDONLY | O_NONBLOCK), size = 0, got = 0;
-    if (record->number & ABSENT || fd < 0) {
-        if (fd >= 0)
-            close_fd(fd);
-        return record->number & ABSENT && fd == -ENOENT;
-    }
+    long fd = open_path(path, O_RDONLY | O_NONBLOCK), size = 0, got = 0;
+    if (fd < 0)
+        return -1;
     while (size < LARGEST_TEXT &&
            (got = syscall3(__NR_read, fd, text + size, LARGEST_TEXT - size)) > 0)
         size += got;
     close_fd(fd);
-    return !got && same(record->b, run, text, (uint64_t)size);
+    return got ? -1 : size;
+}
+
+static int same_text(const struct run *run, const struct record *record)
+{
+    char text[LARGEST_TEXT];
+    long size = read_text(text_of(run, record->a), text);
+    if (record->number & ABSENT || size < 0)
+        return record->number & ABSENT && size < 0;
+    return same(record->b, run, text, (uint64_t)size);
+}
+
+static int has_text(const struct run *run, const struct record *record)
+{
+    char text[LARGEST_TEXT];
+    long size = read_text(text_of(run, record->a), text);
+    for (long at = 0; at + (long)record->b.size <= size; at++)
+        if (same(record->b, run, text + at, record->b.size))
+            return 1;
+    return 0;
 }
 
 static int same_variable(const struct run *run, const struct record *record)
@@ -117,11 +133,11 @@ int all_hold(const struct run *run)
     return 1;
 }
 
-/* A counter that moved is a limit that was met. */
+/* The line of a counter that did not move; one that did is a limit that was met. */
 int counters_stand(const struct run *run)
 {
     for (uint32_t i = 0; i < records_of(run); i++)
-        if (record_of(run, i)->code == COUNTER && !same_text(run, record_of(run, i)))
+        if (record_of(run, i)->code == COUNTER && !has_text(run, record_of(run, i)))
             return 0;
     return 1;
 }

@@ -16,7 +16,7 @@
 
 enum { BY_PID = 1, EXITED = 4, NO_HANG = 1, LEAVE = 0x1000000, CHILD_EXITED = 1 }; /* waitid(2) */
 
-/* Room for what Python is told: three descriptors, a pid, the token and the range. */
+/* Room for what Python is told: three descriptors, a pid, the mask, the token and the range. */
 static char told[128];
 
 static void block_signals(struct run *run)
@@ -35,7 +35,7 @@ static int ends_first(const struct run *run)
         int fd;
         short events, revents;
     } wait[2] = {{.events = 1 /* POLLIN */}, {.events = 1}};
-    uint64_t forwarded = FORWARDED;
+    uint64_t forwarded = FORWARDED & ~run->mask; /* others stay blocked, as our caller has them */
     wait[0].fd = (int)syscall2(__NR_pidfd_open, run->first, 0);
     wait[1].fd = (int)syscall4(__NR_signalfd4, -1, &forwarded, 8, O_CLOEXEC);
     if (wait[0].fd < 0 || wait[1].fd < 0)
@@ -45,7 +45,7 @@ static int ends_first(const struct run *run)
     return wait[0].revents && !wait[1].revents;
 }
 
-static char *put_number(char *at, long number)
+static char *put_number(char *at, uint64_t number)
 {
     char digits[24], *digit = digits + sizeof digits;
     *--digit = 0;
@@ -64,9 +64,10 @@ static void hand_over(struct run *run, struct command *command)
     char *at = told;
     for (size_t i = 0; i < LENGTH(kept); i++) {
         syscall3(__NR_fcntl, kept[i], 2 /* F_SETFD */, 0);
-        at = put_number(at, kept[i]);
+        at = put_number(at, (uint64_t)kept[i]);
     }
-    at = put_number(at, run->first);
+    at = put_number(at, (uint64_t)run->first);
+    at = put_number(at, run->mask);
     memcpy(at, run->token, TOKEN_SIZE);
     at += TOKEN_SIZE;
     *at++ = ' ';

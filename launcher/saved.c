@@ -151,6 +151,17 @@ static int open_state(char **environment)
 
 /* --- the key --------------------------------------------------------------------------------- */
 
+static int same_words(const struct run *run)
+{
+    const char *word = text_of(run, run->saved->words), *end = word + run->saved->words.size;
+    for (size_t i = 0; i < run->words; i++) {
+        if (word == end || !equal(word, run->command->arguments[i]))
+            return 0;
+        word += strlen(word) + 1;
+    }
+    return word == end;
+}
+
 /* Reads a file whole; its form is right and its words are ours, or it is none. */
 static int take_saved(struct run *run, int directory, const char *name)
 {
@@ -160,15 +171,8 @@ static int take_saved(struct run *run, int directory, const char *name)
     if (fd < 0)
         return 0;
     run->saved = (const struct saved *)(const void *)run->bytes;
-    int good = size > 0 && size <= SAVED_LARGEST &&
-               syscall3(__NR_read, fd, run->bytes, size) == size &&
-               check_saved(run->bytes, (uint64_t)size);
-    const char *word = text_of(run, run->saved->words), *end = word + run->saved->words.size;
-    for (size_t i = 0; good && i < run->words; i++) {
-        good = word < end && equal(word, run->command->arguments[i]);
-        word += strlen(word) + 1;
-    }
-    if (good && word == end) {
+    if (size > 0 && size <= SAVED_LARGEST && syscall3(__NR_read, fd, run->bytes, size) == size &&
+        check_saved(run->bytes, (uint64_t)size) && same_words(run)) {
         run->file = fd;
         return 1;
     }

@@ -395,6 +395,7 @@ def changed(path: Path, text: str) -> Iterator[None]:
     path.write_text(before)
 
 
+@needs_root
 def test_the_roots_accounts(place: Place) -> None:
     options = ("--user", "user", place.root)
     place.save(*options)
@@ -403,12 +404,6 @@ def test_the_roots_accounts(place: Place) -> None:
         assert place.run(*options, "true", mode="require")[0] == 125
         assert place.run(*options, "sh", "-c", "echo $HOME") == (0, "/tmp\n", "")
     assert place.run(*options, "sh", "-c", "echo $HOME")[1] == "/home\n"
-
-
-if not ROOT:
-    test_the_roots_accounts = pytest.mark.skip(reason="needs more than one id")(
-        test_the_roots_accounts
-    )
 
 
 def test_another_root_in_its_place(place: Place) -> None:

@@ -149,7 +149,7 @@ def _text(path: str) -> Record:
     try:
         with open(path, "rb") as file:
             return Record(saved.SAME_TEXT, os.fsencode(path), file.read())
-    except FileNotFoundError:
+    except OSError:
         return Record(saved.SAME_TEXT, os.fsencode(path), number=saved.ABSENT)
 
 

@@ -33,11 +33,13 @@ MOST = 64
 CANDIDATES = 256
 """Ranges of ids that the launcher may try."""
 
-COUNTERS = {
-    "memory": ("memory.oom_control",), "pids": ("pids.events",),
-    UNIFIED: ("memory.events", "pids.events"),
-}  # fmt: skip
-"""Files that tell whether a limit was met (cgroup/usage.py)."""
+COUNTERS = (
+    ("memory", "memory.oom_control", "oom_kill 0\n"),
+    ("pids", "pids.events", "max 0\n"),
+    (UNIFIED, "memory.events", "oom_kill 0\n"),
+    (UNIFIED, "pids.events", "max 0\n"),
+)
+"""Of each group the lines that say that no limit was met (cgroup/usage.py)."""
 
 
 def save(
@@ -156,11 +158,10 @@ def _groups(manager: Manager) -> list[Record]:
     for group in made:
         if group.version == 1:
             records.append(Record(saved.DESCRIPTOR, _open(group.path + "/tasks")))
-    for key, group in manager.groups.items():
-        for file in COUNTERS.get(key, ()):
-            text = group.read(file)
-            if text is not None:
-                records.append(Record(saved.COUNTER, _open(f"{group.path}/{file}"), text.encode()))
+    for key, file, line in COUNTERS:
+        counted = manager.groups.get(key)
+        if counted and line in (counted.read(file) or ""):
+            records.append(Record(saved.COUNTER, _open(f"{counted.path}/{file}"), line.encode()))
     return records
 
 

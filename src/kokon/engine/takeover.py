@@ -28,14 +28,17 @@ class TakenOver:
     """The rest of a run: its process, and what is to be taken back.
 
     :param told: what the launcher says: descriptors of the saved run, of init's reports and of the
-        token's lock, the pid of the first process, the token, the first id of the claimed range.
+        token's lock, the pid of the first process, the mask of signals as it was, the token, the
+        first id of the claimed range.
+    :ivar blocked: the signals that our caller has blocked.
     :raises OutcomeUnknown: the saved run cannot be read any more; the container has been ended.
     """
 
-    __slots__ = ("_limits", "_undo", "asked", "process")
+    __slots__ = ("_limits", "_undo", "asked", "blocked", "process")
 
     def __init__(self, told: str) -> None:
-        file, report, lock, pid, token, *claim = told.split()
+        file, report, lock, pid, mask, token, *claim = told.split()
+        self.blocked = [n + 1 for n in range(64) if int(mask) >> n & 1]
         for fd in (file, report, lock):
             os.set_inheritable(int(fd), False)
         spawned = Spawned()

@@ -166,7 +166,7 @@ def encode(
     :param rest: what Python wants to know of the run when it takes it over.
     :raises Unsaved: it is too large.
     """
-    heap = bytearray(HEAD.size + RECORD.size * len(records))
+    heap = bytearray(HEAD.size + RECORD.size * len(records) + 1)
     holes: list[tuple[int, int, int]] = []
 
     def put(value: bytes, has_holes: bool = False) -> tuple[int, int]:

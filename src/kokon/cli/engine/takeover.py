@@ -21,7 +21,7 @@ def main(told: str) -> int:
     try:
         signals.forward_to(run.process, held)
         # Those that came before we were there come now.
-        pthread_sigmask(SIG_SETMASK, ())
+        pthread_sigmask(SIG_SETMASK, run.blocked)
         outcome = run.finish()
     except BaseException:
         run.process.kill()

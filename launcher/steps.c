@@ -94,6 +94,27 @@ static int empty(int directory, int depth)
     return size == 0;
 }
 
+/* What a container has written, in a directory of ours whose path nobody else can change. */
+static int remove_tree(const char *path)
+{
+    const char *name = path;
+    char parent[PATH_SIZE];
+    for (const char *at = path; *at; at++)
+        if (*at == '/')
+            name = at + 1;
+    size_t size = (size_t)(name - path);
+    if (!size || size >= sizeof parent)
+        return 0;
+    memcpy(parent, path, size);
+    parent[size] = 0;
+    int fd = open_path(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (fd < 0)
+        return 0;
+    int removed = remove_below(fd, name, 0);
+    close_fd(fd);
+    return removed;
+}
+
 /* rmdir first: it finds every mount (EBUSY) before it looks whether the directory is empty. */
 static int remove_below(int parent, const char *name, int depth)
 {
@@ -195,7 +216,7 @@ static int unmake(struct run *run, const struct record *record)
     if (record->code != DIRECTORY || record->number & KEEP)
         return 1;
     if (record->number & TREE)
-        return remove_below(AT_FDCWD, path, 0);
+        return remove_tree(path);
     long result = syscall3(__NR_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
     /* One that may be shared goes with the last who uses it. */
     return result >= 0 || result == -ENOENT || record->number & MAY_EXIST;

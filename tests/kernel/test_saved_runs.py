@@ -171,6 +171,32 @@ def test_it_is_what_python_would_do(place: Place, options: list[str], script: st
     assert place.run(*words, mode="require") == place.run(*words, mode="off")
 
 
+@contextlib.contextmanager
+def no_python(place: Place) -> Iterator[None]:
+    """The launcher finds something else in the place of Python."""
+    link = place.path / "prefix/bin/python3"
+    link.rename(link.with_name("python3-before"))
+    link.write_text("#!/bin/sh\necho this is not Python; exit 99\n")
+    link.chmod(0o755)
+    try:
+        yield
+    finally:
+        link.with_name("python3-before").rename(link)
+
+
+@pytest.mark.parametrize("options", kinds(), ids=["read-only", "overlay", "limits"])
+def test_python_is_not_started(place: Place, options: list[str]) -> None:
+    place.save(*options, place.root)
+    script = "mkdir -p /tmp/a/b/c; touch /tmp/a/x; ln -s / /tmp/a/link; chmod 0 /tmp/a"
+    with no_python(place):
+        assert place.run(*options, place.root, "true") == (0, "", "")
+        words = (*options, place.root, "sh", "-c", f"echo out; exec 2>/dev/null; {script}; exit 3")
+        assert place.run(*words) == (3, "out\n", "")
+        assert place.run(*options, place.root, "no-such") == (99, "this is not Python\n", "")
+        assert place.run("--hostname", "x", place.root, "true")[0] == 99
+    assert place.left() == []
+
+
 @pytest.mark.parametrize("program", ["no-such", "/no/such", "/etc/passwd", "/bin", "-x", ""])
 def test_a_program_that_cannot_run_is_pythons(place: Place, program: str) -> None:
     place.save("--read-only", place.root)
@@ -391,8 +417,10 @@ def test_eight_at_once(place: Place) -> None:
 def changed(path: Path, text: str) -> Iterator[None]:
     before = path.read_text()
     path.write_text(text)
-    yield
-    path.write_text(before)
+    try:
+        yield
+    finally:
+        path.write_text(before)
 
 
 @needs_root

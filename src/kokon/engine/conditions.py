@@ -117,8 +117,10 @@ def _filter(prepared: Prepared) -> str:
 
 def _is_relative(prepared: Prepared) -> bool:
     """Whether the working directory has a say in it."""
-    binds = any(is_bind(mount) for mount in prepared.configuration.spec.mounts)
-    return bool(binds or _filter(prepared) or not os.path.isabs(prepared.options.root))
+    options = prepared.options
+    return bool(
+        options.volumes or options.mounts or _filter(prepared) or not os.path.isabs(options.root)
+    )
 
 
 def _status(path: str) -> Record:

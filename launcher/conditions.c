@@ -156,9 +156,12 @@ int nobody_is_dead(int owners)
                              RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
             if (fd < 0)
                 continue;
-            long locked = syscall2(__NR_flock, fd, LOCK_EX | LOCK_NB);
+            struct stat found;
+            /* One that has no name any more was let go just now. */
+            int dead = syscall2(__NR_flock, fd, LOCK_EX | LOCK_NB) >= 0 &&
+                       (syscall2(__NR_fstat, fd, &found) < 0 || found.st_nlink);
             close_fd(fd);
-            if (locked >= 0)
+            if (dead)
                 return 0;
         }
     return size == 0;

@@ -73,7 +73,7 @@ struct run {
     unsigned char *bytes; /* the saved run; holes are filled here */
     const struct saved *saved;
     size_t words; /* of the command line that belong to the key */
-    int file, owners, ids, lock;
+    int file, directory, owners, ids, lock; /* the saved run, and directories of the state */
     char token[TOKEN_SIZE + 1];
     char claim[RANGE_DIGITS + 1];
     uint32_t done; /* records whose steps were made */

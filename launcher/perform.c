@@ -149,7 +149,7 @@ static int attempt(struct run *run)
 void perform_saved(struct command *command)
 {
     const char *wish = variable(command->environment, "KOKON_SAVED");
-    struct run run = {.command = command, .file = -1, .owners = -1, .ids = -1, .lock = -1,
+    struct run run = {.command = command, .file = -1, .directory = -1, .owners = -1, .ids = -1, .lock = -1,
                       .input = -1, .report = -1, .reply = -1};
     if ((wish && equal(wish, "off")) || !command->count || !equal(command->name, "kokon") ||
         !equal(command->arguments[0], "run"))

@@ -163,10 +163,10 @@ static int same_words(const struct run *run)
 }
 
 /* Reads a file whole; its form is right and its words are ours, or it is none. */
-static int take_saved(struct run *run, int directory, const char *name)
+static int take_saved(struct run *run, const char *name)
 {
     long size = 0;
-    int fd = keep_if_private(openat2(directory, name, O_RDONLY | O_NONBLOCK, BELOW), 0100000, 077,
+    int fd = keep_if_private(openat2(run->directory, name, O_RDONLY | O_NONBLOCK, BELOW), 0100000, 077,
                              &size);
     if (fd < 0)
         return 0;
@@ -204,13 +204,13 @@ int find_saved(struct run *run, unsigned char *space)
     uint64_t hash = 0xcbf29ce484222325;
     char name[17];
     int state = open_state(command->environment), found = 0;
-    int directory = state < 0 ? -1 : private_below(state, "saved");
+    run->directory = state < 0 ? -1 : private_below(state, "saved");
     run->bytes = space;
-    for (size_t words = 1; directory >= 0 && words < command->count && words <= MOST_WORDS;) {
+    for (size_t words = 1; run->directory >= 0 && words < command->count && words <= MOST_WORDS;) {
         hash = hashed(hash, command->arguments[words - 1]);
         as_name(hash, name);
         run->words = words++;
-        if (run->words > 1 && take_saved(run, directory, name)) {
+        if (run->words > 1 && take_saved(run, name)) {
             found = 1;
             break;
         }
@@ -219,8 +219,6 @@ int find_saved(struct run *run, unsigned char *space)
         run->owners = private_below(state, "owners");
         run->ids = private_below(state, "ids");
     }
-    if (directory >= 0)
-        close_fd(directory);
     if (state >= 0)
         close_fd(state);
     return found && run->owners >= 0;

@@ -30,7 +30,7 @@ static void fill(struct run *run, int range)
     }
 }
 
-/* A sweep may take a token that is not locked yet for a dead owner's: then it is Python's turn. */
+/* It is made beside the saved runs and renamed: among the owners it is locked from the first. */
 int take_token(struct run *run)
 {
     unsigned char random[TOKEN_SIZE / 2];
@@ -41,12 +41,16 @@ int take_token(struct run *run)
         return 0;
     for (int i = 0; i < TOKEN_SIZE; i++)
         run->token[i] = "0123456789abcdef"[random[i / 2] >> (i % 2 ? 0 : 4) & 15];
-    run->lock = (int)syscall4(__NR_openat2, run->owners, run->token, &how, sizeof how);
-    if (run->lock < 0 || syscall2(__NR_flock, run->lock, LOCK_EX | LOCK_NB) < 0)
+    int fd = (int)syscall4(__NR_openat2, run->directory, run->token, &how, sizeof how);
+    if (fd < 0)
         return 0;
-    /* Its name is gone if a sweep came between our open and our lock. */
-    if (syscall4(__NR_faccessat, run->owners, run->token, 0, 0) < 0)
+    if (syscall2(__NR_flock, fd, LOCK_EX | LOCK_NB) < 0 ||
+        syscall5(__NR_renameat2, run->directory, run->token, run->owners, run->token,
+                 1 /* RENAME_NOREPLACE */) < 0) {
+        syscall3(__NR_unlinkat, run->directory, run->token, 0);
         return 0;
+    }
+    run->lock = fd;
     fill(run, 0);
     return 1;
 }

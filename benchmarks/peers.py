@@ -19,9 +19,7 @@ Run = Callable[[], None]
 PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def command(
-    arguments: list[str], passed: dict[int, int] | None = None, **variables: str
-) -> Run:
+def command(arguments: list[str], passed: dict[int, int] | None = None, **variables: str) -> Run:
     """A program that is started with as little as Python can, and waited for."""
     environment = {**os.environ, **variables}
     path = shutil.which(arguments[0]) or arguments[0]

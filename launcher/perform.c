@@ -131,7 +131,8 @@ static int names_a_program(const struct run *run)
 static int attempt(struct run *run)
 {
     static _Alignas(8) unsigned char space[SAVED_LARGEST];
-    if (!find_saved(run, space) || !names_a_program(run) || !all_hold(run) || !nobody_is_dead(run->owners))
+    if (!find_saved(run, space) || !names_a_program(run) || !all_hold(run) ||
+        !nobody_is_dead(run->owners))
         return 0;
     block_signals(run);
     if (take_token(run) && make_outside(run) && spawn(run))
@@ -149,8 +150,8 @@ static int attempt(struct run *run)
 void perform_saved(struct command *command)
 {
     const char *wish = variable(command->environment, "KOKON_SAVED");
-    struct run run = {.command = command, .file = -1, .directory = -1, .owners = -1, .ids = -1, .lock = -1,
-                      .input = -1, .report = -1, .reply = -1};
+    struct run run = {.command = command, .file = -1, .directory = -1, .owners = -1, .ids = -1,
+                      .lock = -1, .input = -1, .report = -1, .reply = -1};
     if ((wish && equal(wish, "off")) || !command->count || !equal(command->name, "kokon") ||
         !equal(command->arguments[0], "run"))
         return;

@@ -166,8 +166,8 @@ static int same_words(const struct run *run)
 static int take_saved(struct run *run, const char *name)
 {
     long size = 0;
-    int fd = keep_if_private(openat2(run->directory, name, O_RDONLY | O_NONBLOCK, BELOW), 0100000, 077,
-                             &size);
+    int fd = openat2(run->directory, name, O_RDONLY | O_NONBLOCK, BELOW);
+    fd = keep_if_private(fd, 0100000, 077, &size);
     if (fd < 0)
         return 0;
     run->saved = (const struct saved *)(const void *)run->bytes;

@@ -192,7 +192,8 @@ static int make(struct run *run, const struct record *record)
 {
     const char *note = text_of(run, record->b);
     switch (record->code) {
-    case NOTE: return syscall3(__NR_write, run->lock, note, record->b.size) == (long)record->b.size;
+    case NOTE:
+        return syscall3(__NR_write, run->lock, note, record->b.size) == (long)record->b.size;
     case CLAIM: return claim_range(run, record);
     case DIRECTORY: return make_directory(run, record);
     case WRITE: return write_file(run, record);

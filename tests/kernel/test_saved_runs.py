@@ -228,7 +228,8 @@ def test_input_is_the_callers_only_with_i(place: Place) -> None:
 
 def test_closed_streams_are_nothing(place: Place) -> None:
     place.save("--read-only", place.root)
-    script = f"exec {place.command} run --read-only {place.root} sh -c 'cat; exit 4' <&- >&- 2>&-"
+    program = "for n in 0 1 2; do test -c /proc/self/fd/$n || exit 9; done; cat; exit 4"
+    script = f"exec {place.command} run --read-only {place.root} sh -c '{program}' <&- >&- 2>&-"
     variables = {**place.variables, "KOKON_SAVED": "require"}
     done = subprocess.run(place.words("sh", "-c", script), env=variables, timeout=PATIENCE)
     assert done.returncode == 4

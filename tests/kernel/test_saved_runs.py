@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -532,18 +533,25 @@ def test_a_step_that_fails_is_taken_back_and_told_by_python(place: Place) -> Non
 
 @needs_root
 def test_a_set_uid_launcher_uses_nothing(place: Place) -> None:
-    place.save("--read-only", place.root)
-    copy = place.path / "prefix/bin/set-uid"
-    shutil.copy(place.command, copy)
-    copy.chmod(0o4755)
-    words = place.words(
-        "setpriv", "--reuid=65534", "--clear-groups", str(copy), "run", "--read-only", place.root,
-        "true",
-    )  # fmt: skip
-    done = subprocess.run(
-        words, env={**place.variables, "KOKON_SAVED": "require"}, capture_output=True
-    )
-    assert done.returncode == 125
+    """What root has saved with the same program, in the same environment, with the same rights."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        os.chmod(name, 0o755)
+        prefix = Path(name)
+        shutil.copytree(place.path / "prefix", prefix, symlinks=True, dirs_exist_ok=True)
+        os.chmod(prefix, 0o755)
+        command = prefix / "bin/kokon"
+        command.chmod(0o4755)
+        time.sleep(SETTLED)
+        words = ("--read-only", place.root, "true")
+        assert place.run(*words, command=str(command)) == (0, "", "")
+        assert place.run(*words, command=str(command), mode="require") == (0, "", "")
+        other = place.words(
+            "setpriv", "--reuid=65534", "--keep-groups", str(command), "run", *words
+        )
+        variables = {**place.variables, "KOKON_SAVED": "require"}
+        done = subprocess.run(other, env=variables, capture_output=True, text=True)
+        assert done.returncode == 125, done
+        assert "no saved run" in done.stderr
 
 
 # --- files -----------------------------------------------------------------------------------

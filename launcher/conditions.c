@@ -106,6 +106,20 @@ static int same_identity(const struct run *run, const struct record *record)
     return count >= 0 && same(record->b, run, found, (4 + (uint64_t)count) * sizeof *found);
 }
 
+/* A directory without entries, or none. */
+static int is_empty(const char *path)
+{
+    _Alignas(struct entry) char entries[1024];
+    int fd = open_path(path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        return fd == -ENOENT;
+    long size = syscall3(__NR_getdents64, fd, entries, sizeof entries), found = 0;
+    for (long at = 0; at < size; at += ((struct entry *)(entries + at))->size)
+        found++;
+    close_fd(fd);
+    return size >= 0 && found <= 2; /* "." and ".." */
+}
+
 static int is_terminal(int fd)
 {
     char modes[64];
@@ -120,6 +134,7 @@ static int holds(const struct run *run, const struct record *record)
     case SAME_VARIABLE: return same_variable(run, record);
     case SAME_DIRECTORY: return same_directory(run, record);
     case SAME_IDENTITY: return same_identity(run, record);
+    case EMPTY: return is_empty(text_of(run, record->a));
     case NO_TERMINAL: return !(is_terminal(0) && is_terminal(1));
     }
     return 1;

@@ -53,6 +53,7 @@ enum {
     SAME_DIRECTORY,
     SAME_IDENTITY,
     NO_TERMINAL,
+    EMPTY,
     NOTE,
     CLAIM,
     DIRECTORY,

@@ -474,6 +474,18 @@ def test_another_environment(place: Place, tmp_path: Path, name: str) -> None:
     assert place.run(place.root, "true", mode="require", env=unrelated) == (0, "", "")
 
 
+def test_something_half_unpacked(place: Place) -> None:
+    """A sweep would remove it, so the run is Python's."""
+    place.save(place.root)
+    staging = place.path / "store/roots/staging"
+    staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+    assert place.run(place.root, "true", mode="require")[0] == 0
+    (staging / "left").mkdir()
+    assert place.run(place.root, "true", mode="require")[0] == 125
+    (staging / "left").rmdir()
+    assert place.run(place.root, "true", mode="require")[0] == 0
+
+
 def test_other_words_are_another_run(place: Place) -> None:
     place.save("--read-only", "--hostname", "one", place.root)
     words = ("--read-only", "--hostname", "two", place.root, "hostname")

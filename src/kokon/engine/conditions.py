@@ -59,6 +59,8 @@ def of_run(prepared: Prepared, launcher: str, begun: int, at_terminal: bool) -> 
         # With swap the file counts what is used of it.
         records.append(_text("/proc/swaps"))
     records += [_variable(name) for name in VARIABLES]
+    # What was being unpacked by somebody who is gone, a sweep would remove.
+    records.append(Record(saved.EMPTY, os.fsencode(paths.store() + "/roots/staging")))
     records += [_status(path) for path in _places(prepared)]
     records.append(_dates("/proc/self/exe", begun, os.stat(launcher)))
     records += [_dates(path, begun) for path in (*_program(), *_looked_at(prepared))]
@@ -86,7 +88,6 @@ def _looked_at(prepared: Prepared) -> Iterable[str]:
     yield "/etc/subuid"
     yield "/etc/subgid"
     yield "/sys/fs/selinux/enforce"
-    yield paths.store() + "/roots/staging"
     if prepared.host.uid:
         yield "/etc/passwd"
         yield from ("/usr/bin/newuidmap", "/usr/bin/newgidmap", "/bin/newuidmap", "/bin/newgidmap")

@@ -124,8 +124,9 @@ def _claim(first: int) -> Record:
     """The ranges that the launcher may claim: all are written with as many digits."""
     found: list[int] = []
     for start in idmap.private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
-        if len(found) < CANDIDATES:
-            found.append(start)
+        if len(found) == CANDIDATES:
+            break
+        found.append(start)
     if any(len(str(start)) != saved.RANGE_DIGITS for start in (first, *found)):
         raise Unsaved("ids of fewer digits")
     return Record(saved.CLAIM, b=b"".join(b"%d\0" % start for start in found))

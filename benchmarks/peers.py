@@ -19,13 +19,14 @@ Run = Callable[[], None]
 PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def command(arguments: list[str], passed: dict[int, int] | None = None) -> Run:
+def command(arguments: list[str], passed: dict[int, int] | None = None, **variables: str) -> Run:
     """A program that is started with as little as Python can, and waited for."""
+    environment = {**os.environ, **variables}
     path = shutil.which(arguments[0]) or arguments[0]
     actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in (passed or {}).items()]
 
     def run() -> None:
-        pid = os.posix_spawn(path, arguments, os.environ, file_actions=actions)
+        pid = os.posix_spawn(path, arguments, environment, file_actions=actions)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status:
             raise RuntimeError(f"{' '.join(arguments)} ended with {status}")

@@ -124,7 +124,7 @@ def trapping_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     trap.append("-fsanitize-trap=all" if name == "clang" else "-fsanitize-undefined-trap-on-error")
     target = str(tmp_path / "init")
     run(name, *build.FLAGS, *build.UNPADDED, *trap, *INCLUDE, *SOURCES, "-o", target)
-    monkeypatch.setattr(program, "_read", Path(target).read_bytes)
+    monkeypatch.setattr(program, "read", Path(target).read_bytes)
     monkeypatch.setattr(program, "_sealed", {})
     yield
     for kept in program._sealed.values():

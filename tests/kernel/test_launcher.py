@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAIN = """
 import json, sys
-def main():
+def main(launcher):
     print(json.dumps({
         "argv": [a.encode("utf-8", "surrogateescape").hex() for a in sys.argv],
         "flags": [sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode],

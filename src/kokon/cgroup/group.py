@@ -29,15 +29,18 @@ class Group:
 
     :ivar path: its directory.
     :ivar made: the directories that were made for it, from the top.
+    :ivar log: how it was made: a path and what was written to it, or None for a directory that was
+        made and whether it may be there already.
     """
 
-    __slots__ = ("made", "path")
+    __slots__ = ("log", "made", "path")
 
     version = 0
 
     def __init__(self, path: str, made: Iterable[str] = ()) -> None:
         self.path = path
         self.made = list(made)
+        self.log: list[tuple[str, str | None, bool]] = []
 
     def descriptor(self) -> int:
         """What a process needs to get in: see the backends."""
@@ -60,6 +63,7 @@ class Group:
                 continue
             except OSError as error:
                 raise refused(self.path, file, value, write.why, error) from error
+            self.log.append((f"{self.path}/{file}", value, False))
             return
         if not write.may_lack:
             missing = FileNotFoundError(ENOENT, "")

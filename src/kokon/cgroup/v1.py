@@ -134,7 +134,9 @@ def place_in(
     try:
         for at, part in enumerate((*above, name)):
             parent, group.path = group.path, f"{group.path}/{part}"
-            if make(group.path, why, may_exist=at < len(above), permission=PERMISSION, note=note):
+            may_exist = at < len(above)
+            group.log.append((group.path, None, may_exist))
+            if make(group.path, why, may_exist=may_exist, permission=PERMISSION, note=note):
                 group.made.append(group.path)
                 if cpuset:
                     _inherit(parent, group.path)

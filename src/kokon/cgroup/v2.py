@@ -143,12 +143,16 @@ def place_in(
     group = GroupV2(base)
     for _ in range(5):
         group.path = base
+        group.log.clear()
         try:
             for at, part in enumerate((*above, name)):
-                enable(group.path, controllers, why)
+                if enabled := enable(group.path, controllers, why):
+                    group.log.append((f"{group.path}/cgroup.subtree_control", enabled, False))
                 group.path += "/" + part
-                if make(group.path, why, may_exist=at < len(above), note=note):
+                may_exist = at < len(above)
+                if make(group.path, why, may_exist=may_exist, note=note):
                     group.made.append(group.path)
+                group.log.append((group.path, None, may_exist))
             return group
         except (OSError, HostError) as error:
             group.undo()
@@ -206,14 +210,15 @@ def is_root(directory: str) -> bool:
     return False
 
 
-def enable(directory: str, controllers: tuple[str, ...], why: str = "") -> None:
+def enable(directory: str, controllers: tuple[str, ...], why: str = "") -> str:
     """Give controllers to the groups below.
 
+    :returns: what was written for that, "" when they have them.
     :raises HostError: refused.
     """
     missing = _missing(directory, controllers)
     if not missing:
-        return
+        return ""
     value = " ".join("+" + controller for controller in missing)
     try:
         write_file(directory + "/cgroup.subtree_control", value)
@@ -226,6 +231,7 @@ def enable(directory: str, controllers: tuple[str, ...], why: str = "") -> None:
         if error.errno == EBUSY:
             raise _holds_processes(directory, why) from error
         raise refused(directory, "cgroup.subtree_control", value, why, error) from error
+    return value
 
 
 def _missing(directory: str, controllers: tuple[str, ...]) -> list[str]:

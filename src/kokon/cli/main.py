@@ -11,6 +11,11 @@ from kokon.cli import merged
 from kokon.cli.message import say
 from kokon.errors import KokonError, OptionError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
 FAILED = 125
 """kokon's own failures, as in Docker."""
 
@@ -25,8 +30,11 @@ VERBS = {
 }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Performs a command line (sys.argv[1:] by default) and ends the process with its status."""
+def main(argv: list[str] | None = None, launcher: str = "") -> None:
+    """Performs a command line (sys.argv[1:] by default) and ends the process with its status.
+
+    :param launcher: the path of launcher/launcher.c's program, if it started us.
+    """
     # Python would turn ^C into a traceback; verbs that have something to take back handle it.
     if getsignal(SIGINT) != SIG_IGN:
         signal(SIGINT, SIG_DFL)
@@ -35,10 +43,28 @@ def main(argv: list[str] | None = None) -> None:
     if os.path.basename(sys.argv[0]) == "kokon-runtime" and sys.argv[1:] != ["--version"]:
         say("the verbs of an OCI runtime are not there yet; use kokon run")
         os._exit(FAILED)
+    words = sys.argv[1:] if argv is None else argv
+    _end(lambda: _verb(words, launcher))
+
+
+def take_over() -> None:
+    """Goes on with a run that the launcher began; sys.argv[1] says what it has left."""
+    signal(SIGCHLD, SIG_DFL)
+
+    def go_on() -> int:
+        from kokon.cli.engine.takeover import main
+
+        return main(sys.argv[1])
+
+    _end(go_on)
+
+
+def _end(perform: Callable[[], int]) -> NoReturn:
+    """Ends the process with the status of what is performed."""
     # A run makes little rubbish and a start many objects, which the collector would go through.
     gc.disable()
     modules = merged.use()
-    status = command(sys.argv[1:] if argv is None else argv)
+    status = _told(perform)
     merged.renew(modules)
     if "atexit" in sys.modules:
         import atexit
@@ -53,8 +79,12 @@ def command(words: list[str]) -> int:
 
     :returns: the exit status.
     """
+    return _told(lambda: _verb(words, ""))
+
+
+def _told(perform: Callable[[], int]) -> int:
     try:
-        return _verb(words)
+        return perform()
     except KokonError as error:
         say(str(error))
         return error.exit_status
@@ -72,13 +102,15 @@ def command(words: list[str]) -> int:
         return FAILED
 
 
-def _verb(words: list[str]) -> int:
+def _verb(words: list[str], launcher: str) -> int:
     """One file is one verb, and only that one is loaded."""
     verb = words[0] if words else "help"
     rest = words[1:]
     if verb == "run":
-        from kokon.cli.engine.run import main as perform
-    elif verb == "explain":
+        from kokon.cli.engine.run import main as run
+
+        return run(rest, launcher)
+    if verb == "explain":
         from kokon.cli.engine.explain import main as perform
     elif verb == "why":
         from kokon.cli.engine.why import main as perform

@@ -153,7 +153,7 @@ class Box:
         placed.descriptors += self._descriptors
         return Program(
             self, plan, configuration, box.host, placed, None, placed.notes, undo, box.found,
-            options,
+            options, box.root,
         )  # fmt: skip
 
     def enter(self) -> None:
@@ -209,6 +209,12 @@ class Box:
         errors = self.prepared.close()
         self._let_go()
         return errors
+
+    def __del__(self) -> None:
+        # An interrupt came before anybody had it who would close it, or while a thread left.
+        if self._descriptors:
+            self._inside.clear()
+            self.close()
 
     def _let_go(self) -> None:
         """Closes the descriptors, unless a thread is inside: the last one does it then."""

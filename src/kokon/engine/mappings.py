@@ -21,24 +21,25 @@ class Mappings:
     """The maps of one container.
 
     :ivar by_parent: newuidmap has to write them.
+    :ivar first: the first id of a private range, 0 where there is none.
     :ivar helpers: pids of newuidmap and newgidmap that nobody has waited for yet.
     """
 
-    __slots__ = ("_range", "_token", "by_parent", "gids", "helpers", "uids")
+    __slots__ = ("_token", "by_parent", "first", "gids", "helpers", "uids")
 
     def __init__(
         self,
         uids: tuple[IdMapping, ...],
         gids: tuple[IdMapping, ...],
         by_parent: bool = False,
-        range_: int = 0,
+        first: int = 0,
         token: str = "",
     ) -> None:
         self.uids = uids
         self.gids = gids
         self.by_parent = by_parent
         self.helpers: list[int] = []
-        self._range = range_
+        self.first = first
         self._token = token
 
     def release(self) -> None:
@@ -47,9 +48,9 @@ class Mappings:
         while self.helpers:
             _status(self.helpers[-1])
             self.helpers.pop()
-        if self._range and self._token == _owner_of_free:
-            _free.append(self._range)
-        self._range = 0
+        if self.first and self._token == _owner_of_free:
+            _free.append(self.first)
+        self.first = 0
 
 
 class MappingRefused(HostError):
@@ -104,7 +105,7 @@ def _private_range(host: HostFacts) -> Mappings:
     except IndexError:
         first = _claim()
     mapping = (IdMapping(0, first, idmap.RANGE),)
-    return Mappings(mapping, mapping, range_=first, token=token)
+    return Mappings(mapping, mapping, first=first, token=token)
 
 
 def _same(lines: tuple[tuple[int, int, int], ...]) -> tuple[IdMapping, ...]:

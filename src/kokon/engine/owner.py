@@ -33,9 +33,11 @@ class Owner:
 
     __slots__ = ("_counter", "_places", "files", "leaves", "lock", "names", "path", "pid", "token")
 
-    def __init__(self) -> None:
+    def __init__(self, token: str = "", fd: int = -1) -> None:
         directory = private_directory(private_directory(paths.state()) + "/owners")
-        while True:
+        self.token = token
+        self.path = f"{directory}/{token}"
+        while fd < 0:
             self.token = os.urandom(4).hex()
             self.path = f"{directory}/{self.token}"
             try:
@@ -51,6 +53,7 @@ class Owner:
             except BlockingIOError:
                 pass
             os.close(fd)
+            fd = -1
         self.lock = Kept(fd)
         self.pid = os.getpid()
         self.files: list[str] = []
@@ -119,6 +122,19 @@ def current() -> Owner:
         atexit.register(undo.run_all)
         return made
     return before
+
+
+def adopt(token: str, fd: int) -> Owner:
+    """The owner that this process was before it became Python.
+
+    :param fd: the token's file, locked.
+    """
+    global _current
+    import atexit
+
+    made = _current = _made[os.getpid()] = Owner(token, fd)
+    atexit.register(made.release)
+    return made
 
 
 def private_directory(path: str) -> str:

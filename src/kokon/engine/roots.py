@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kokon.kernel.filesystems import MountTable
     from kokon.spec.runtime import IdMapping
 
+PARENT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+"""How a directory is opened in which something is made."""
+
 MOUNT_POINTS = ("proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf")
 
 
@@ -330,23 +333,8 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     us = owner.current()
     us.note(directory)
     name = us.name()
-    parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-
-    def remove() -> None:
-        from kokon.kernel.removal import remove_tree
-
-        try:
-            remove_tree(parent, name)
-        except PermissionError:
-            # The container wrote as one of our subordinate ids.
-            from kokon.engine import worker
-
-            worker.remove(host, directory, name)
-        finally:
-            os.close(parent)
-        us.names.append(name)
-
-    undo.push(remove)
+    parent = os.open(directory, PARENT)
+    undo.push(lambda: remove_writes(host, directory, name, parent))
     os.mkdir(name, 0o700, dir_fd=parent)
     os.mkdir(f"{name}/upper", dir_fd=parent)
     # It becomes the container's "/", whatever the caller's umask is.
@@ -386,6 +374,25 @@ def _kept_writes(keep: str, undo: Undo) -> str:
                 remedy="name a new one, or make it yours with mode 0755",
             )
     return keep
+
+
+def remove_writes(host: HostFacts, directory: str, name: str, parent: int) -> None:
+    """Removes what a container wrote, and lets its name be used again.
+
+    :param parent: a descriptor of the directory, closed here.
+    """
+    from kokon.kernel.removal import remove_tree
+
+    try:
+        remove_tree(parent, name)
+    except PermissionError:
+        # The container wrote as one of our subordinate ids.
+        from kokon.engine import worker
+
+        worker.remove(host, directory, name)
+    finally:
+        os.close(parent)
+    owner.current().names.append(name)
 
 
 def _forget(made: list[str]) -> None:

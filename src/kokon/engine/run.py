@@ -44,7 +44,7 @@ class Prepared:
 
     __slots__ = (
         "again", "configuration", "found", "host", "limits", "mappings", "notes", "options", "plan",
-        "undo", "without",
+        "root", "undo", "without",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Prepared:
         undo: Undo,
         found: roots.FoundRoot,
         options: Options,
+        root: RootFacts,
         without: tuple[str, ...] = (),
     ) -> None:
         self.plan = plan
@@ -70,6 +71,7 @@ class Prepared:
         self.found = found
         self.options = options
         self.without = without
+        self.root = root
         self.again: Callable[[], Prepared] | None = None
 
     @property
@@ -355,7 +357,7 @@ def _prepare(
         *told, *found.notes, *lacking, *configuration.notes, *noted, *plan.notes,
     )  # fmt: skip
     prepared = Prepared(
-        plan, configuration, host, placed, maps, notes, undo, found, options, without
+        plan, configuration, host, placed, maps, notes, undo, found, options, root, without
     )
     if options.require:
         from kokon.engine import level
@@ -429,7 +431,12 @@ def finish(prepared: Prepared, process: FirstProcess, ended_by: str = "exit") ->
     ended = process.wait()
     if process.spawned.failed:
         raise prepared.refused(process.spawned.failed)
-    usage, hits = prepared.limits.read()
+    return outcome(prepared.limits, ended, ended_by)
+
+
+def outcome(placed: limits.Placed, ended: Ended, ended_by: str = "exit") -> Outcome:
+    """Reads what was used, and tells why it ended."""
+    usage, hits = placed.read()
     if ended_by != "exit":
         cause = ended_by
     elif any(hit.limit == "memory" for hit in hits) and ended.returncode in (-9, 137):

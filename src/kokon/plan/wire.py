@@ -27,6 +27,11 @@ OP_HEADER = Struct("<HHI")
 _WIDTH = {"s": 8, "n": 8, "t": 8, "d": 16, "l": 8}
 
 
+def encoded(text: str) -> bytes:
+    """A text on the wire: file names and arguments are bytes (os.fsencode, without os)."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 class _Heap:
     """Where texts, data and lists go; ``base`` is its offset in the whole."""
 
@@ -43,11 +48,11 @@ class _Heap:
     def text(self, value: str) -> int:
         offset = self.seen.get(value)
         if offset is None:
-            encoded = value.encode("utf-8", "surrogateescape")
-            if b"\0" in encoded:
+            data = encoded(value)
+            if b"\0" in data:
                 raise ValueError(f"a NUL byte in {value!r}")
             offset = self.seen[value] = self.base + len(self.bytes)
-            self.bytes += encoded
+            self.bytes += data
             self.bytes.append(0)
         return offset
 
@@ -109,6 +114,21 @@ def _layout(kind: type[Op]) -> _Layout:
     if layout is None:
         layout = _layouts[kind] = _Layout(kind)
     return layout
+
+
+def op_size(kind: type[Op]) -> int:
+    """Bytes of an op on the wire, without what is in the heap."""
+    return _layout(kind).size
+
+
+def field_offset(kind: type[Op], field: str) -> int:
+    """Where a field of an op is, from the op's beginning."""
+    at = OP_HEADER.size
+    for name, letter in kind.WIRE:
+        if name == field:
+            return at
+        at += _WIDTH[letter]
+    raise KeyError(field)
 
 
 class Template:

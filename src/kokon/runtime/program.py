@@ -25,7 +25,7 @@ def descriptor() -> int:
         _sealed.pop(INIT_PROGRAM, None)
         kept = None
     if kept is None:
-        made = Kept(_seal(_read()))
+        made = Kept(_seal(read()))
         # One step for threads that come here at once: the first one's stays.
         kept = _sealed.setdefault(INIT_PROGRAM, made)
         if kept is not made:
@@ -33,7 +33,11 @@ def descriptor() -> int:
     return kept.fd
 
 
-def _read() -> bytes:
+def read() -> bytes:
+    """The program's bytes, as they were built.
+
+    :raises HostError: as :func:`descriptor`.
+    """
     try:
         with open(INIT_PROGRAM, "rb") as file:
             program = file.read()

@@ -14,11 +14,16 @@ from kokon.errors import KokonError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kokon.runtime.process import FirstProcess
 
 
-def main(words: list[str]) -> int:
-    """Runs; the status is the program's own, see docs/commands.md."""
+def main(words: list[str], launcher: str = "") -> int:
+    """Runs; the status is the program's own, see docs/commands.md.
+
+    :param launcher: the program that started Python and looks for saved runs, if it was one.
+    """
     arguments = parse(words)
     if arguments is None:
         from kokon.cli.engine.help import main as help
@@ -27,7 +32,7 @@ def main(words: list[str]) -> int:
     signals = Signals()
     events = Events(arguments.options.events)
     try:
-        return _run(arguments, signals, events)
+        return _run(arguments, signals, events, Saving(words, arguments, launcher))
     except Interrupted as signal:
         return 128 + signal.number
     except KokonError as error:
@@ -35,6 +40,35 @@ def main(words: list[str]) -> int:
         if events.quiet:
             return error.exit_status
         raise
+
+
+class Saving:
+    """Whether and how the run is saved for the launcher (docs/saved-runs.md)."""
+
+    __slots__ = ("_begun", "_given", "_launcher", "_words")
+
+    def __init__(self, words: list[str], arguments: Arguments, launcher: str) -> None:
+        from time import time_ns
+
+        count = len(words) - len(arguments.options.args)
+        # A program that is not named is sh or python3: then there is nothing behind ROOT.
+        named = count > 0 and tuple(words[count:]) == arguments.options.args
+        self._words = ["run", *words[:count]] if named else []
+        wanted = os.environ.get("KOKON_SAVED") != "off" and arguments.options.root[0] in "/."
+        self._launcher = launcher if wanted else ""
+        self._given = arguments.given
+        self._begun = time_ns()
+
+    def save(self, prepared: Prepared, streams: Streams, outcome: Outcome) -> None:
+        """Saves a run that ended by itself and met no limit."""
+        if not self._launcher or not self._words or outcome.cause != "exited" or outcome.hits:
+            return
+        from kokon.engine.saved import save
+
+        save(
+            prepared, self._words, self._launcher, self._begun, interactive=streams.interactive,
+            at_terminal=not {"interactive", "tty"} & self._given,
+        )  # fmt: skip
 
 
 class Streams:
@@ -93,7 +127,7 @@ def prepared_for(arguments: Arguments, streams: Streams, *, quiet: bool = False)
     return prepared
 
 
-def _run(arguments: Arguments, signals: Signals, events: Events) -> int:
+def _run(arguments: Arguments, signals: Signals, events: Events, saving: Saving) -> int:
     options = arguments.options
     seconds = None
     if options.timeout is not None:
@@ -105,6 +139,8 @@ def _run(arguments: Arguments, signals: Signals, events: Events) -> int:
     events.prepared(prepared)
     try:
         outcome = _perform(prepared, streams, signals, seconds, events)
+        signals.drop()
+        saving.save(prepared, streams, outcome)
     finally:
         signals.drop()
         for error in prepared.close():
@@ -116,6 +152,15 @@ def _run(arguments: Arguments, signals: Signals, events: Events) -> int:
         for sentence in sentences:
             say(sentence)
     return status
+
+
+def concluded(
+    outcome: Outcome, asked: Mapping[str, str], timeout: str | None, ended_by: int
+) -> int:
+    """Says what there is to say of the end; the exit status (see ``cli.ending``)."""
+    for sentence in ending.sentences(outcome, asked, timeout):
+        say(sentence)
+    return ending.status(outcome, ended_by)
 
 
 def _perform(

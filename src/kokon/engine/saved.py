@@ -154,6 +154,9 @@ def _groups(manager: Manager) -> list[Record]:
             if value is not None:
                 records.append(Record(saved.WRITE, _open(path), value.encode()))
                 continue
+            # A sweep has to find it, wherever whoever sweeps is (cgroup/group.py, make).
+            place = path + "/" if may_exist else path.rpartition("/")[0]
+            records.append(Record(saved.NOTE, b=os.fsencode(place) + b"\0"))
             records.append(_directory(path, 0o755 | (saved.MAY_EXIST if may_exist else 0)))
     for group in made:
         if group.version == 2:

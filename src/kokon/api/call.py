@@ -192,17 +192,17 @@ class Call:
     def run(self) -> CompletedProcess:
         """All steps in a row."""
         self.start()
-        ended = "exit"
-        if self.exchange:
-            try:
+        try:
+            ended = "exit"
+            if self.exchange:
                 ended = self.exchange.until(self.deadline, ends_full=self.ends_full)
                 if ended != "exit":
                     self.kill()
                     self.exchange.until(None)
-            except BaseException:
-                self.abandon()
-                raise
-        return self.finish(ended)
+            return self.finish(ended)
+        except BaseException:
+            self.abandon()
+            raise
 
 
 def _ceiling(value: int | str | None) -> int | None:

@@ -8,6 +8,7 @@ name-service modules and read the host's files.
 from __future__ import annotations
 
 import os
+from errno import EMFILE, ENFILE
 
 from kokon.errors import RootError, UserError
 from kokon.kernel.safe_paths import SMALL_FILE, open_regular_file
@@ -151,6 +152,8 @@ def _lines(root_fd: int | Mapping[str, bytes], path: str) -> Iterator[list[str]]
     except RootError as error:
         raise UserError(error.what, where=where, remedy="give numbers") from None
     except OSError as error:
+        if error.errno in (EMFILE, ENFILE):
+            raise  # not the file's fault
         raise UserError(
             "cannot be opened", where=where, errno=error.errno or 0, remedy="make it a plain file"
         ) from None

@@ -83,7 +83,9 @@ class FirstProcess:
         """Ends and reaps it, and lets it go: nobody wants to know how it was."""
         try:
             self.kill()
-            self.wait()
+            if self.pidfd >= 0:
+                # By the pidfd: it may have been waited for, and another child have its number.
+                os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         except Exception:
             pass
         finally:

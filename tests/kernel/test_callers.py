@@ -84,7 +84,7 @@ def test_a_sweep_looks_into_the_store_of_the_dead(
     pid = os.fork()
     if pid == 0:
         monkeypatch.setattr(
-            "kokon.engine.run.spawn", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+            "kokon.engine.prepared.spawn", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
         )
         kokon.run(["true"], root=root)
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL

@@ -47,7 +47,7 @@ from leftovers import (
 import kokon
 from kokon import paths
 from kokon.config.options import Options
-from kokon.engine import owner, run
+from kokon.engine import owner, prepared, run
 from kokon.kernel import facts
 from kokon.plan import ops
 from kokon.plan.explain import sentence
@@ -194,6 +194,7 @@ CASES = [
     case(ops.Join, -1, 0x40000000, "network", error=EBADF, call="setns"),
     Case(ops.Join, lambda root, _: ops.Join(root, 0x40000000, "network", why="the test"),
          EBADF, "setns"),  # what is open is no namespace
+    case(ops.AwaitStart, -1, error=EBADF, call="accept4"),
     case(ops.HandOver, -1, ("ns/net",), b"", "the namespaces", error=EBADF, call="openat2"),
     Case(ops.HandOver, lambda root, _: ops.HandOver(-1, (), struct.pack("<I", root), "the root",
                                                     why="the test"),
@@ -460,8 +461,8 @@ def test_a_plan_that_init_cannot_read(
 ) -> None:
     options = Options(busybox_root(place / "root"), ("/bin/true",), {})
     before = Before(place)
-    encode = run.wire.encode
-    monkeypatch.setattr(run.wire, "encode", lambda plan: encode(plan)[:-8] + b"\0" * 7 + b"x")
+    encode = prepared.wire.encode
+    monkeypatch.setattr(prepared.wire, "encode", lambda plan: encode(plan)[:-8] + b"\0" * 7 + b"x")
     error, _ = error_of(options, lambda plan: plan, terminal)
     assert type(error) is kokon.HostError
     assert str(error).startswith("init cannot read its plan: Invalid argument; this is a mistake")

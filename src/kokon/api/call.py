@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
     from kokon.runtime.process import FirstProcess
     from kokon.runtime.streams import Exchange
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import IO, Any
 
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
     from kokon.plan.answer import Answer
 
 

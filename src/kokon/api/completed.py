@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kokon.cgroup import usage as counted
-    from kokon.engine.run import Outcome, Prepared
+    from kokon.engine.prepared import Prepared
+    from kokon.engine.run import Outcome
     from kokon.security.ladder import Guarantees
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO, Any
 
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
     from kokon.runtime.process import FirstProcess
     from kokon.runtime.streams import Exchange
     from kokon.security.ladder import Guarantees

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from kokon.config.options import Options
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
     from kokon.security.ladder import Guarantees
 
 OF_A_PROGRAM = frozenset(

@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from kokon.engine.run import Outcome, Prepared
+    from kokon.engine.prepared import Prepared
+    from kokon.engine.run import Outcome
 
 WORDS = "write json (to standard error), or json:3 for descriptor 3"
 

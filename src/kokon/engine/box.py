@@ -15,7 +15,8 @@ from kokon.compile.box import compile_program
 from kokon.compile.inputs import Launch
 from kokon.compile.process import execution
 from kokon.engine import limits, plans
-from kokon.engine.run import Prepared, prepare, surroundings, taken_back
+from kokon.engine.prepared import Prepared
+from kokon.engine.run import prepare, surroundings, taken_back
 from kokon.errors import KokonError, OptionError, RequestError
 from kokon.plan import check
 from kokon.plan.ops import Transfer

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which a change has another date than the one before it, on any file system."""

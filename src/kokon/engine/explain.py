@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kokon.cgroup.group import Group
     from kokon.cgroup.manager import Manager
     from kokon.cgroup.write import Write
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
 
 
 def text(prepared: Prepared) -> str:

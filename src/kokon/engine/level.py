@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.config.options import Options
     from kokon.engine.ground import Ground
+    from kokon.engine.prepared import Prepared
     from kokon.engine.roots import FoundRoot
-    from kokon.engine.run import Prepared
     from kokon.engine.undo import Undo
     from kokon.errors import KokonError
     from kokon.kernel.facts import HostFacts

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kokon.cgroup.group import Group
     from kokon.cgroup.manager import Manager
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
 
 MOST = 64
 """Saved runs that are kept."""

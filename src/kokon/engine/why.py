@@ -18,7 +18,7 @@ from kokon.security.seccomp.syscalls import numbers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.config.options import Options
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
     from kokon.kernel.mountinfo import Mount
 
 PLAIN = frozenset(

@@ -8,7 +8,7 @@ from kokon.errors import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokon.engine.run import Prepared
+    from kokon.engine.prepared import Prepared
 
 FORMATS = ("text", "json", "shell")
 

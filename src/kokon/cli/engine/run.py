@@ -9,7 +9,8 @@ from kokon.cli.arguments import Arguments, parse
 from kokon.cli.events import Events
 from kokon.cli.message import say
 from kokon.cli.signals import Interrupted, Signals
-from kokon.engine.run import Outcome, Prepared, deadline, finish, prepare
+from kokon.engine.prepared import Prepared
+from kokon.engine.run import Outcome, deadline, finish, prepare
 from kokon.errors import KokonError, OptionError
 
 TYPE_CHECKING = False

@@ -272,7 +272,8 @@ def test_a_box_that_cannot_be_made_leaves_nothing(root: str) -> None:
 
 @pytest.mark.parametrize(
     "options", [{"userns": "host"}, {"network": "host"}, {"pid": "host"},
-                {"time": "boottime=900000"}, {"read_only": True}, {"ipc": "host", "uts": "host", "cgroupns": "host"}],
+                {"time": "boottime=900000"}, {"read_only": True},
+                {"ipc": "host", "uts": "host", "cgroupns": "host"}],
     ids=str,
 )  # fmt: skip
 def test_boxes_of_many_kinds(root: str, options: dict[str, object]) -> None:

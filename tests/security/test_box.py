@@ -159,7 +159,7 @@ def test_c1_rights_are_the_program_s(probed: Path, tmp_path: Path, mode: Mode) -
     volumes = {f"{tmp_path}/ro": "/ro:ro", f"{tmp_path}/rw": "/rw"}
     with kokon.Sandbox(root=probed, volumes=volumes, cap_drop=["ALL"], **mode) as box:
         for way in ("/ro/file", "/ro/new"):
-            with pytest.raises(OSError, match="Read-only file|Permission"):
+            with pytest.raises(OSError, match=r"Read-only file|Permission"):
                 box.files.write(way, b"changed")
         with suppress(OSError):
             box.files.write("/rw/linked", b"changed")  # what its owner may do by either name

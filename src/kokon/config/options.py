@@ -119,7 +119,9 @@ def _no_switch(name: str, value: object) -> Exception:
     """A text such as "false", from a file of settings, would switch on (row C8)."""
     from kokon.errors import OptionError
 
-    return OptionError(f"{value!r} is neither True nor False", where=name, remedy="give one of them")
+    return OptionError(
+        f"{value!r} is neither True nor False", where=name, remedy="give one of them"
+    )
 
 
 class Options:

@@ -302,7 +302,8 @@ def test_nothing_heavy_is_loaded_for_a_run() -> None:
         "argparse", "collections", "ctypes", "dataclasses", "difflib", "enum", "functools",
         "hashlib", "importlib", "inspect", "json", "logging", "pathlib", "re", "select", "shutil",
         "signal", "socket", "subprocess", "termios", "textwrap", "threading", "traceback", "typing",
-        "kokon.api.calls", "kokon.api.process", "kokon.cli.engine.help", "kokon.cli.progress", "kokon.cli.terminal",
+        "kokon.api.calls", "kokon.api.process", "kokon.cli.engine.help",
+        "kokon.cli.progress", "kokon.cli.terminal",
         "kokon.image.store", "kokon.storage.builtin", "kokon.cgroup.manager",
     }  # fmt: skip
     assert not loaded & heavy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from kokon import paths
 from kokon.engine import mappings, owner, sweep
 from kokon.kernel import cgroups, filesystems
 from kokon.runtime import program
+
+# Whoever runs the tests in the background may ignore some signals, and children inherit that: kokon
+# would leave what its caller ignores ignored.
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = (

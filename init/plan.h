@@ -56,8 +56,9 @@ enum {
     OP_SECCOMP = 51,
     OP_CLOSE_DESCRIPTORS = 52,
     OP_REAP = 53,
-    OP_EXECUTE = 54,
-    OP_COUNT = 54
+    OP_FIND_PROGRAM = 54,
+    OP_EXECUTE = 55,
+    OP_COUNT = 55
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -115,6 +116,7 @@ struct op_landlock { struct op op; uint64_t files; uint64_t network; uint64_t sc
 struct op_seccomp { struct op op; const unsigned char *program; uint64_t program_size; uint64_t flags; };
 struct op_close_descriptors { struct op op; uint64_t preserved; };
 struct op_reap { struct op op; uint64_t all; };
+struct op_find_program { struct op op; char **paths; };
 struct op_execute { struct op op; char **paths; char **arguments; char **environment; };
 
 /* Field kinds by op: s slot, n number, t text, d data, l list. */
@@ -173,6 +175,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "dn",
     "n",
     "n",
+    "l",
     "lll",
 };
 
@@ -230,6 +233,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_SECCOMP: return do_seccomp((const void *)(op)); \
     case OP_CLOSE_DESCRIPTORS: return do_close_descriptors((const void *)(op)); \
     case OP_REAP: return do_reap((const void *)(op)); \
+    case OP_FIND_PROGRAM: return do_find_program((const void *)(op)); \
     case OP_EXECUTE: return do_execute((const void *)(op));
 
 int do_clone(const struct op_clone *);
@@ -285,6 +289,7 @@ int do_landlock(const struct op_landlock *);
 int do_seccomp(const struct op_seccomp *);
 int do_close_descriptors(const struct op_close_descriptors *);
 int do_reap(const struct op_reap *);
+int do_find_program(const struct op_find_program *);
 int do_execute(const struct op_execute *);
 
 #endif

@@ -195,6 +195,7 @@ CASES = [
     Case(ops.Join, lambda root, _: ops.Join(root, 0x40000000, "network", why="the test"),
          EBADF, "setns"),  # what is open is no namespace
     case(ops.AwaitStart, -1, error=EBADF, call="accept4"),
+    case(ops.FindProgram, ("/no/such", "/no/such/either"), error=ENOENT, call="newfstatat"),
     case(ops.HandOver, -1, ("ns/net",), b"", "the namespaces", error=EBADF, call="openat2"),
     Case(ops.HandOver, lambda root, _: ops.HandOver(-1, (), struct.pack("<I", root), "the root",
                                                     why="the test"),

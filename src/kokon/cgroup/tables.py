@@ -42,6 +42,9 @@ ACCOUNTS = {
 }
 """What a caller may want to know or do without a limit, and the controllers that can."""
 
+EVERY = "every"
+"""The wish for a group in each hierarchy, with all controllers that it has."""
+
 
 def writes(
     resources: Resources, layout: CgroupLayout, asked: Mapping[str, str] | None = None
@@ -79,6 +82,10 @@ def writes(
 def accounting(wishes: tuple[str, ...], layout: CgroupLayout) -> tuple[str, ...]:
     """The controllers that give what is wished (keys of :data:`ACCOUNTS`), where there are any."""
     found = []
+    if EVERY in wishes:
+        trees = layout.hierarchies
+        found = [name for tree in trees for name in tree.controllers]
+        return tuple(dict.fromkeys([*found, *(("cgroup",) if layout.unified else ())]))
     for wish in wishes:
         for controller in ACCOUNTS[wish]:
             if layout.of(controller) or (controller == "cgroup" and layout.unified):

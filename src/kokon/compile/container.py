@@ -61,11 +61,12 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
 
         box.hand_over(plan)  # the namespaces, to be entered by programs; nothing runs yet
         return plan.plan()
+    process.place(plan)  # umask, working directory
     if launch.waits:
         from kokon.compile import lifecycle
 
         lifecycle.await_start(plan)  # created; goes on when it is started
-    process.place(plan)  # umask, working directory, limits
+    process.limit(plan)  # resource limits
     confinement.drop(plan)  # groups, ids, capabilities, no new privileges, Landlock, the filter
     process.execute(plan)  # descriptors closed, the program runs
     return plan.plan()

@@ -6,6 +6,7 @@ file system of any other would not open); else the host's nodes are bound onto e
 
 from __future__ import annotations
 
+from kokon.compile import mount_options
 from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     MOUNT_ATTR_NOEXEC,
@@ -63,11 +64,16 @@ def make(plan: Builder) -> None:
     put = plan.source if nodes else plan.add
     owner = host_id(linux.uid_mappings, 0) if nodes else 0
     group = host_id(linux.gid_mappings, 0) if nodes else 0
-    options: tuple[str, ...] = ("mode", "755", "size", "64k")
+    options: tuple[str | None, ...] = ("mode", "755", "size", "64k")
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
+    if plan.launch.waits:
+        where = f"/mounts/{plan.spec.mounts.index(mount)}/options"
+        asked = mount_options.parse("tmpfs", mount.options, where)
+        options, attributes = tuple(asked.data), asked.set
     if owner or group:
         options += ("uid", str(owner), "gid", str(group))
     put(Filesystem(
-        slot, "tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "/dev", why="/mounts",
+        slot, "tmpfs", options, attributes, "/dev", why="/mounts",
     ))  # fmt: skip
     for name in ("pts", "shm", "mqueue"):
         if any(m.destination == f"/dev/{name}" for m in plan.spec.mounts):

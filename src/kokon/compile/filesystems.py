@@ -59,6 +59,8 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
     if mount.type == "tmpfs":
         check_ids(plan, options.data, f"{why}/options")
     data = without_unmapped_ids(plan, mount, options.data)
+    if plan.launch.waits and mount.source:
+        data = ("source", mount.source, *data)  # what /proc/mounts shows
     slot = plan.taken[mount.destination] = plan.slot()
     if mount.type == "devpts":
         plan.devpts_slot = slot

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kokon.compile.process import candidates
 from kokon.errors import SpecError
 from kokon.kernel.constants import NAMESPACES
-from kokon.plan.ops import AwaitStart, Join
+from kokon.plan.ops import AwaitStart, FindProgram, Join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,4 +54,6 @@ def take_listener(plan: Builder) -> None:
 
 def await_start(plan: Builder) -> None:
     """The container is made; its rights are taken, and the program runs, when it is started."""
+    process = plan.spec.process
+    plan.add(FindProgram(candidates(process.args[0], process.env), why="/process/args"))
     plan.add(AwaitStart(plan.listener_slot, why="create"))

@@ -122,15 +122,19 @@ def label(plan: Builder) -> None:
 
 
 def place(plan: Builder) -> None:
-    """The working directory, and limits while they may still be raised."""
+    """The mode mask and the working directory."""
     process = plan.spec.process
     umask = process.user.umask
     plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
     # Without a root of its own it would be made on the machine.
     create = 0 if plan.launch.reach else 1
     plan.add(WorkingDirectory(process.cwd, create, why="/process/cwd"))
-    # Last: a small limit of open files would be met by our own.
-    for index, limit in enumerate(process.rlimits):
+
+
+def limit(plan: Builder) -> None:
+    """Resource limits, while they may still be raised; a small one of open files would be met by
+    our own before."""
+    for index, limit in enumerate(plan.spec.process.rlimits):
         name = limit.type.removeprefix("RLIMIT_").lower()
         if name not in RESOURCE_LIMITS:
             raise SpecError(

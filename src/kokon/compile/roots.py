@@ -56,9 +56,11 @@ def take_layer(plan: Builder, path: str, about: str) -> int:
         )
     slot = plan.slot()
     plan.source(CloneMount(slot, -1, path, 1, why=WHY))
+    # An OCI container may open nodes that it makes, as far as its device rules allow.
+    attributes = 0 if plan.launch.waits else MOUNT_ATTR_NODEV
     mapped = MOUNT_ATTR_IDMAP if maps else 0
     plan.source(MountAttributes(
-        slot, MOUNT_ATTR_NODEV | mapped, 0, MS_PRIVATE, 1,
+        slot, attributes | mapped, 0, MS_PRIVATE, 1,
         plan.user_namespace_slot if mapped else -1, about=about, why=WHY,
     ))  # fmt: skip
     return slot

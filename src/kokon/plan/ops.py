@@ -1025,11 +1025,28 @@ class Reap(Op):
         self.why = why
 
 
+class FindProgram(Op):
+    """What cannot run is said when the container is made, as engines expect it; whether its
+    user may run it is seen later. Its details are those of Execute."""
+
+    __slots__ = ("paths",)
+    CODE = 54
+    PLACE = "container"
+    WIRE = (("paths", "l"),)
+    SLOTS = ()
+    TEXT = "see that the program is there"
+    STEPS = ("newfstatat", "faccessat")
+
+    def __init__(self, paths: tuple[str | None, ...], *, why: str) -> None:
+        self.paths = paths
+        self.why = why
+
+
 class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 54
+    CODE = 55
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     SLOTS = ()
@@ -1104,5 +1121,6 @@ OPS: tuple[type[Op], ...] = (
     Seccomp,
     CloseDescriptors,
     Reap,
+    FindProgram,
     Execute,
 )

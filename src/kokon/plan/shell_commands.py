@@ -269,6 +269,7 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.AwaitParent: _await_parent,
     ops.Open: _missing("systemd makes that group: systemd-run --user --scope could"),
     ops.AwaitStart: _remark("a script runs the program at once"),
+    ops.FindProgram: _remark("a script runs the program at once"),
     ops.Join: _missing("nsenter(1) enters namespaces that something keeps"),
     ops.HandOver: _missing("a shell cannot keep namespaces that no process is in"),
     ops.Transfer: _missing("cp(1) in the container does the same"),

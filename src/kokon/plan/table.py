@@ -264,6 +264,10 @@ TABLE = (
         "rt_sigprocmask clone prctl prctl(PR_SET_CHILD_SUBREAPER) kill(scope)",
         "The program becomes process 2; its wait status is reported to kokon. With ``all`` whatever"
         " is left is ended by kill(-1): beneath a Landlock scope only, which that cannot leave."),
+    Row("FindProgram", "container", "paths:list",
+        "see that the program is there", "newfstatat faccessat",
+        "What cannot run is said when the container is made, as engines expect it; whether its user"
+        " may run it is seen later. Its details are those of Execute."),
     Row("Execute", "container", "paths:list arguments:list environment:list",
         "run {arguments_words}",
         "execve",

@@ -12,6 +12,7 @@ from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import hooks
 from kokon.runtime.oci.record import SOCKET, Record, start_of
+from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
 
 TYPE_CHECKING = False
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from kokon.plan.plan import Plan
     from kokon.runtime.spawn import Report
     from kokon.spec.runtime import Spec
-
-ACCOUNT = ("memory", "cpu", "pids", "freeze")
-"""Groups that engines look into, whatever the limits are."""
 
 
 class Creation:
@@ -199,7 +197,8 @@ def place(
     :raises KokonError: they cannot be made, or are in use.
     """
     from kokon.cgroup.manager import Manager
-    from kokon.cgroup.tables import group_path
+    from kokon.cgroup.tables import EVERY, group_path
+    from kokon.security import devices
     from kokon.spec.resources import Resources
 
     parent, name = None, f"kokon-{identity}"
@@ -208,7 +207,13 @@ def place(
         *above, name = group_path(path)
         parent = "/" + "/".join(above)
     manager = Manager.for_host(layout, name=name, parent=parent)
-    placement = manager.create(spec.linux.resources or Resources(), account=ACCOUNT)
+    resources = spec.linux.resources or Resources()
+    if os.geteuid():
+        resources.devices = None  # only root may; without it nodes are the user's own anyway
+    elif resources.devices or layout.of("devices"):
+        resources.devices = devices.rules(resources.devices or ())
+    # Engines look into each hierarchy, by /proc/PID/cgroup.
+    placement = manager.create(resources, account=(EVERY,))
     undo.append(manager.remove)
     undo.append(placement.close)
     return placement
@@ -312,6 +317,7 @@ def await_created(spawned: Spawned) -> Report | None:
 
 def refused(plan: Plan, failed: Report | None, host: HostFacts) -> KokonError:
     """The error of a container that could not be made."""
+    from kokon.plan.ops import Execute, FindProgram
     from kokon.runtime.failure import failure
 
     if failed is None:
@@ -319,6 +325,9 @@ def refused(plan: Plan, failed: Report | None, host: HostFacts) -> KokonError:
             "init was ended before it could report",
             remedy="see the kernel's log (dmesg): memory may have run out",
         )
+    last = plan.ops[-1]
+    if isinstance(plan.ops[failed.op], FindProgram) and isinstance(last, Execute):
+        return cannot_execute(last.arguments[0] or "", failed.error, failed.detail, "")
     return failure(plan, failed, host, {})
 
 

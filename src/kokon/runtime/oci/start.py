@@ -56,12 +56,23 @@ def _refused(record: Record, step: int, error: int, detail: int) -> HostError:
     what, why = steps.get(str(step), ["a step of init", ""])
     program = record.values["args"][0]
     if str(step) == max(steps, key=int, default=""):
-        if error in (ENOENT, ENOTDIR) and not detail & 1:
-            words = "stat " + program if "/" in program else "executable file not found in $PATH"
-            return HostError(f"exec: {program!r}: {words}", where=record.identity, errno=ENOENT)
-        return HostError(f"exec: {program!r}", where=record.identity, errno=error)
+        return cannot_execute(program, error, detail, record.identity)
     return HostError(what, where=f"{record.identity}: {why}" if why else record.identity,
                      errno=error)  # fmt: skip
+
+
+def cannot_execute(program: str, error: int, detail: int, identity: str) -> HostError:
+    """The words that engines look for where a program is not there, or cannot run.
+
+    :param detail: as init reports it: odd where the file exists.
+    """
+    # Docker reads Go's words for errors, in lower case.
+    if error in (ENOENT, ENOTDIR) and not detail & 1:
+        missing = f"stat {program}: no such file or directory"
+        words = missing if "/" in program else "executable file not found in $PATH"
+    else:
+        words = os.strerror(error).lower()
+    return HostError(f'exec: "{program}": {words}', where=identity)
 
 
 def _poststart(record: Record) -> None:

@@ -93,11 +93,11 @@ int do_release(const struct op_release *op)
     return 0;
 }
 
-/* /proc/PID/FILE of stage 2, in the host's own /proc. */
-static int write_child(const char *file, const char *content)
+/* /proc/PID/FILE, in the host's own /proc. */
+static int write_process(long pid, const char *file, const char *content)
 {
     char path[64];
-    int fd = proc_path(path, child_pid, file);
+    int fd = proc_path(path, pid, file);
     TRY(0, fd = (int)syscall4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0));
     step = 1;
     long wrote = syscall3(__NR_write, fd, content, strlen(content));
@@ -107,12 +107,41 @@ static int write_child(const char *file, const char *content)
 
 int do_id_map(const struct op_id_map *op)
 {
-    return write_child(op->file, op->content);
+    return write_process(child_pid, op->file, op->content);
 }
 
 int do_write_child(const struct op_write_child *op)
 {
-    return write_child(op->file, op->content);
+    /* Before there is a stage 2 we set our own, which it inherits. */
+    return write_process(child_pid ? child_pid : syscall0(__NR_getpid), op->file, op->content);
+}
+
+/* A process only makes the namespace: it waits for its end. */
+int do_map_namespace(const struct op_map_namespace *op)
+{
+    char path[64];
+    step = 0;
+    long pid = syscall5(__NR_clone, CLONE_NEWUSER | 17 /* SIGCHLD */, 0, 0, 0, 0);
+    if (pid < 0)
+        return (int)pid;
+    if (pid == 0)
+        for (;;)
+            syscall5(__NR_ppoll, 0, 0, 0, 0, 0);
+    int result = write_process(pid, "uid_map", op->users);
+    if (result >= 0)
+        result = write_process(pid, "gid_map", op->groups);
+    if (result < 0) {
+        step++;
+    } else {
+        proc_path(path, pid, "ns/user");
+        step = 3;
+        result = (int)syscall4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    }
+    syscall2(__NR_kill, pid, 9);
+    syscall4(__NR_wait4, pid, 0, 0, 0);
+    if (result >= 0)
+        slot_set(op->slot, result);
+    return result < 0 ? result : 0;
 }
 
 int do_user_namespace(const struct op_user_namespace *op)

@@ -68,6 +68,11 @@ struct stat_head {
     char rest[256];
 };
 
+struct statfs_head {
+    long type;
+    char rest[256];
+};
+
 static inline int openat2(int base, const char *path, uint64_t flags, uint64_t resolve)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};

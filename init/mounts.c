@@ -106,10 +106,28 @@ int do_attach(const struct op_attach *op)
     return result;
 }
 
-struct statfs_head {
-    long type;
-    char rest[256];
-};
+/* Before it covers the directory: whoever looks there finds the same mode. */
+int do_take_mode(const struct op_take_mode *op)
+{
+    struct stat_head status;
+    int target = openat2(slot_fd(op->root), op->target, O_PATH,
+                         RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    step = 0;
+    if (target < 0)
+        return target == -ENOENT ? 0 : target;
+    step = 1;
+    long result = syscall4(__NR_newfstatat, target, "", &status, AT_EMPTY_PATH);
+    close_fd(target);
+    if (result < 0)
+        return (int)result;
+    int fd;
+    TRY(2, fd = (int)syscall4(__NR_openat, slot_fd(op->slot), ".",
+                              O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+    step = 3;
+    result = syscall2(__NR_fchmod, fd, status.mode & 07777);
+    close_fd(fd);
+    return (int)result;
+}
 
 int do_check_filesystem(const struct op_check_filesystem *op)
 {

@@ -10,55 +10,64 @@ enum {
     OP_ID_MAP = 5,
     OP_WRITE_CHILD = 6,
     OP_USER_NAMESPACE = 7,
-    OP_JOIN_CGROUP = 8,
-    OP_UNSHARE = 9,
-    OP_JOIN = 10,
-    OP_HAND_OVER = 11,
-    OP_TRANSFER = 12,
-    OP_AWAIT_START = 13,
-    OP_PROPAGATION = 14,
-    OP_FILESYSTEM = 15,
-    OP_CLONE_MOUNT = 16,
-    OP_MOUNT_ATTRIBUTES = 17,
-    OP_ATTACH_ANYWHERE = 18,
-    OP_ATTACH = 19,
-    OP_CHECK_FILESYSTEM = 20,
-    OP_MASK = 21,
-    OP_READ_ONLY = 22,
-    OP_PIVOT = 23,
-    OP_DIRECTORY = 24,
-    OP_LINK = 25,
-    OP_FILE = 26,
-    OP_NODE = 27,
-    OP_HOSTNAME = 28,
-    OP_DOMAINNAME = 29,
-    OP_LOOPBACK = 30,
-    OP_WRITE_PROC = 31,
-    OP_KEYRING = 32,
-    OP_TERMINAL = 33,
-    OP_CLONE_DESCRIPTOR = 34,
-    OP_STANDARD_STREAMS = 35,
-    OP_OWNER = 36,
-    OP_SESSION = 37,
-    OP_SIGNALS = 38,
-    OP_PARENT_DEATH = 39,
-    OP_DUMPABLE = 40,
-    OP_RESOURCE_LIMIT = 41,
-    OP_UMASK = 42,
-    OP_WORKING_DIRECTORY = 43,
-    OP_GROUPS = 44,
-    OP_BOUNDING_SET = 45,
-    OP_USER = 46,
-    OP_CAPABILITIES = 47,
-    OP_AMBIENT = 48,
-    OP_NO_NEW_PRIVILEGES = 49,
-    OP_LANDLOCK = 50,
-    OP_SECCOMP = 51,
-    OP_CLOSE_DESCRIPTORS = 52,
-    OP_REAP = 53,
-    OP_FIND_PROGRAM = 54,
-    OP_EXECUTE = 55,
-    OP_COUNT = 55
+    OP_MAP_NAMESPACE = 8,
+    OP_JOIN_CGROUP = 9,
+    OP_UNSHARE = 10,
+    OP_JOIN = 11,
+    OP_HAND_OVER = 12,
+    OP_TRANSFER = 13,
+    OP_AWAIT_START = 14,
+    OP_HOOK = 15,
+    OP_PROPAGATION = 16,
+    OP_FILESYSTEM = 17,
+    OP_CLONE_MOUNT = 18,
+    OP_MOUNT_ATTRIBUTES = 19,
+    OP_ATTACH_ANYWHERE = 20,
+    OP_ATTACH = 21,
+    OP_TAKE_MODE = 22,
+    OP_COPY_UP = 23,
+    OP_CHECK_FILESYSTEM = 24,
+    OP_MASK = 25,
+    OP_READ_ONLY = 26,
+    OP_PIVOT = 27,
+    OP_DIRECTORY = 28,
+    OP_LINK = 29,
+    OP_FILE = 30,
+    OP_NODE = 31,
+    OP_HOSTNAME = 32,
+    OP_DOMAINNAME = 33,
+    OP_LOOPBACK = 34,
+    OP_WRITE_PROC = 35,
+    OP_KEYRING = 36,
+    OP_TERMINAL = 37,
+    OP_CLONE_DESCRIPTOR = 38,
+    OP_STANDARD_STREAMS = 39,
+    OP_OWNER = 40,
+    OP_SESSION = 41,
+    OP_SIGNALS = 42,
+    OP_PARENT_DEATH = 43,
+    OP_DUMPABLE = 44,
+    OP_RESOURCE_LIMIT = 45,
+    OP_UMASK = 46,
+    OP_WORKING_DIRECTORY = 47,
+    OP_PERSONALITY = 48,
+    OP_SCHEDULER = 49,
+    OP_IO_PRIORITY = 50,
+    OP_CPU_AFFINITY = 51,
+    OP_MEMORY_POLICY = 52,
+    OP_GROUPS = 53,
+    OP_BOUNDING_SET = 54,
+    OP_USER = 55,
+    OP_CAPABILITIES = 56,
+    OP_AMBIENT = 57,
+    OP_NO_NEW_PRIVILEGES = 58,
+    OP_LANDLOCK = 59,
+    OP_SECCOMP = 60,
+    OP_CLOSE_DESCRIPTORS = 61,
+    OP_REAP = 62,
+    OP_FIND_PROGRAM = 63,
+    OP_EXECUTE = 64,
+    OP_COUNT = 64
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -70,18 +79,22 @@ struct op_release { struct op op; uint64_t linger; };
 struct op_id_map { struct op op; const char *file; const char *content; };
 struct op_write_child { struct op op; const char *file; const char *content; };
 struct op_user_namespace { struct op op; int64_t slot; };
+struct op_map_namespace { struct op op; int64_t slot; const char *users; const char *groups; };
 struct op_join_cgroup { struct op op; int64_t tasks; };
 struct op_unshare { struct op op; uint64_t namespaces; };
 struct op_join { struct op op; int64_t slot; uint64_t namespace; };
 struct op_hand_over { struct op op; int64_t proc; char **names; const unsigned char *slots; uint64_t slots_size; };
 struct op_transfer { struct op op; const char *path; uint64_t direction; uint64_t mode; };
 struct op_await_start { struct op op; int64_t listener; };
+struct op_hook { struct op op; int64_t state; const char *path; char **arguments; char **environment; uint64_t timeout; };
 struct op_propagation { struct op op; uint64_t propagation; };
 struct op_filesystem { struct op op; int64_t slot; const char *type; char **options; uint64_t attributes; };
 struct op_clone_mount { struct op op; int64_t slot; int64_t base; const char *path; uint64_t recursive; };
 struct op_mount_attributes { struct op op; int64_t slot; uint64_t set; uint64_t clear; uint64_t propagation; uint64_t recursive; int64_t user_namespace; };
 struct op_attach_anywhere { struct op op; int64_t slot; const char *path; };
 struct op_attach { struct op op; int64_t slot; int64_t root; const char *target; uint64_t create; uint64_t resolve; uint64_t nofollow; };
+struct op_take_mode { struct op op; int64_t slot; int64_t root; const char *target; };
+struct op_copy_up { struct op op; int64_t slot; int64_t root; const char *target; };
 struct op_check_filesystem { struct op op; int64_t root; const char *path; uint64_t magic; };
 struct op_mask { struct op op; int64_t root; const char *target; int64_t templates; uint64_t skip; };
 struct op_read_only { struct op op; int64_t root; const char *target; uint64_t skip; };
@@ -95,7 +108,7 @@ struct op_domainname { struct op op; const char *name; };
 struct op_loopback { struct op op; };
 struct op_write_proc { struct op op; int64_t proc; uint64_t own; const char *path; const char *content; };
 struct op_keyring { struct op op; };
-struct op_terminal { struct op op; int64_t root; int64_t slot; uint64_t rows; uint64_t columns; };
+struct op_terminal { struct op op; int64_t root; int64_t slot; uint64_t rows; uint64_t columns; const char *path; uint64_t across; };
 struct op_clone_descriptor { struct op op; int64_t slot; int64_t source; };
 struct op_standard_streams { struct op op; int64_t slot; };
 struct op_owner { struct op op; int64_t slot; uint64_t uid; uint64_t gid; };
@@ -106,6 +119,11 @@ struct op_dumpable { struct op op; uint64_t value; };
 struct op_resource_limit { struct op op; uint64_t resource; uint64_t soft; uint64_t hard; };
 struct op_umask { struct op op; uint64_t mask; };
 struct op_working_directory { struct op op; const char *path; uint64_t create; };
+struct op_personality { struct op op; uint64_t domain; };
+struct op_scheduler { struct op op; uint64_t policy; uint64_t flags; uint64_t nice; uint64_t priority; uint64_t runtime; uint64_t deadline; uint64_t period; };
+struct op_io_priority { struct op op; uint64_t value; };
+struct op_cpu_affinity { struct op op; const unsigned char *mask; uint64_t mask_size; };
+struct op_memory_policy { struct op op; uint64_t mode; const unsigned char *nodes; uint64_t nodes_size; };
 struct op_groups { struct op op; const unsigned char *groups; uint64_t groups_size; };
 struct op_bounding_set { struct op op; uint64_t mask; };
 struct op_user { struct op op; uint64_t uid; uint64_t gid; uint64_t keep; };
@@ -129,18 +147,22 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "tt",
     "tt",
     "s",
+    "stt",
     "s",
     "n",
     "sn",
     "sld",
     "tnn",
     "s",
+    "stlln",
     "n",
     "stln",
     "sstn",
     "snnnns",
     "st",
     "sstnnn",
+    "sst",
+    "sst",
     "stn",
     "stsn",
     "stn",
@@ -154,7 +176,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "",
     "sntt",
     "",
-    "ssnn",
+    "ssnntn",
     "ss",
     "s",
     "snn",
@@ -165,6 +187,11 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "nnn",
     "n",
     "tn",
+    "n",
+    "nnnnnnn",
+    "n",
+    "d",
+    "nd",
     "d",
     "n",
     "nnn",
@@ -187,18 +214,22 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_ID_MAP: return do_id_map((const void *)(op)); \
     case OP_WRITE_CHILD: return do_write_child((const void *)(op)); \
     case OP_USER_NAMESPACE: return do_user_namespace((const void *)(op)); \
+    case OP_MAP_NAMESPACE: return do_map_namespace((const void *)(op)); \
     case OP_JOIN_CGROUP: return do_join_cgroup((const void *)(op)); \
     case OP_UNSHARE: return do_unshare((const void *)(op)); \
     case OP_JOIN: return do_join((const void *)(op)); \
     case OP_HAND_OVER: return do_hand_over((const void *)(op)); \
     case OP_TRANSFER: return do_transfer((const void *)(op)); \
     case OP_AWAIT_START: return do_await_start((const void *)(op)); \
+    case OP_HOOK: return do_hook((const void *)(op)); \
     case OP_PROPAGATION: return do_propagation((const void *)(op)); \
     case OP_FILESYSTEM: return do_filesystem((const void *)(op)); \
     case OP_CLONE_MOUNT: return do_clone_mount((const void *)(op)); \
     case OP_MOUNT_ATTRIBUTES: return do_mount_attributes((const void *)(op)); \
     case OP_ATTACH_ANYWHERE: return do_attach_anywhere((const void *)(op)); \
     case OP_ATTACH: return do_attach((const void *)(op)); \
+    case OP_TAKE_MODE: return do_take_mode((const void *)(op)); \
+    case OP_COPY_UP: return do_copy_up((const void *)(op)); \
     case OP_CHECK_FILESYSTEM: return do_check_filesystem((const void *)(op)); \
     case OP_MASK: return do_mask((const void *)(op)); \
     case OP_READ_ONLY: return do_read_only((const void *)(op)); \
@@ -223,6 +254,11 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_RESOURCE_LIMIT: return do_resource_limit((const void *)(op)); \
     case OP_UMASK: return do_umask((const void *)(op)); \
     case OP_WORKING_DIRECTORY: return do_working_directory((const void *)(op)); \
+    case OP_PERSONALITY: return do_personality((const void *)(op)); \
+    case OP_SCHEDULER: return do_scheduler((const void *)(op)); \
+    case OP_IO_PRIORITY: return do_io_priority((const void *)(op)); \
+    case OP_CPU_AFFINITY: return do_cpu_affinity((const void *)(op)); \
+    case OP_MEMORY_POLICY: return do_memory_policy((const void *)(op)); \
     case OP_GROUPS: return do_groups((const void *)(op)); \
     case OP_BOUNDING_SET: return do_bounding_set((const void *)(op)); \
     case OP_USER: return do_user((const void *)(op)); \
@@ -243,18 +279,22 @@ int do_release(const struct op_release *);
 int do_id_map(const struct op_id_map *);
 int do_write_child(const struct op_write_child *);
 int do_user_namespace(const struct op_user_namespace *);
+int do_map_namespace(const struct op_map_namespace *);
 int do_join_cgroup(const struct op_join_cgroup *);
 int do_unshare(const struct op_unshare *);
 int do_join(const struct op_join *);
 int do_hand_over(const struct op_hand_over *);
 int do_transfer(const struct op_transfer *);
 int do_await_start(const struct op_await_start *);
+int do_hook(const struct op_hook *);
 int do_propagation(const struct op_propagation *);
 int do_filesystem(const struct op_filesystem *);
 int do_clone_mount(const struct op_clone_mount *);
 int do_mount_attributes(const struct op_mount_attributes *);
 int do_attach_anywhere(const struct op_attach_anywhere *);
 int do_attach(const struct op_attach *);
+int do_take_mode(const struct op_take_mode *);
+int do_copy_up(const struct op_copy_up *);
 int do_check_filesystem(const struct op_check_filesystem *);
 int do_mask(const struct op_mask *);
 int do_read_only(const struct op_read_only *);
@@ -279,6 +319,11 @@ int do_dumpable(const struct op_dumpable *);
 int do_resource_limit(const struct op_resource_limit *);
 int do_umask(const struct op_umask *);
 int do_working_directory(const struct op_working_directory *);
+int do_personality(const struct op_personality *);
+int do_scheduler(const struct op_scheduler *);
+int do_io_priority(const struct op_io_priority *);
+int do_cpu_affinity(const struct op_cpu_affinity *);
+int do_memory_policy(const struct op_memory_policy *);
 int do_groups(const struct op_groups *);
 int do_bounding_set(const struct op_bounding_set *);
 int do_user(const struct op_user *);

@@ -49,12 +49,10 @@ int do_loopback(const struct op_loopback *op)
 int do_write_proc(const struct op_write_proc *op)
 {
     int base = slot_fd(op->proc), fd;
-    char path[64];
-    if (op->own) {
-        proc_path(path, syscall0(__NR_getpid), "");
-        TRY(0, base = openat2(base, path + 6, O_PATH | O_DIRECTORY,
-                              RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS));
-    }
+    /* The link and not getpid(): in another container's processes our number is another one. */
+    if (op->own)
+        TRY(0, base = openat2(base, "self", O_PATH | O_DIRECTORY,
+                              RESOLVE_BENEATH | RESOLVE_NO_XDEV));
     step = 0;
     fd = openat2(base, op->path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
     if (op->own)

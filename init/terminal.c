@@ -30,8 +30,13 @@ int do_terminal(const struct op_terminal *op)
     int unlocked = 0, master;
     unsigned short size[4] = {(unsigned short)op->rows, (unsigned short)op->columns, 0, 0};
     /* The instance's own ptmx by its descriptor, whatever the image's /dev says (row M6). */
-    TRY(0, master = openat2(slot_fd(op->root), "ptmx", O_RDWR | O_NOCTTY,
-                            RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
+    uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | (op->across ? 0 : RESOLVE_NO_XDEV);
+    struct statfs_head status;
+    TRY(0, master = openat2(slot_fd(op->root), op->path, O_RDWR | O_NOCTTY, resolve));
+    /* What may stand in for it in a container that runs: another device, a FIFO. */
+    TRY(5, syscall2(__NR_fstatfs, master, &status));
+    if ((uint64_t)status.type != 0x1cd1 /* DEVPTS_SUPER_MAGIC */)
+        return -ENOTTY;
     TRY(1, syscall3(__NR_ioctl, master, 0x40045431 /* TIOCSPTLCK */, &unlocked));
     int peer;
     TRY(2, peer = (int)syscall3(__NR_ioctl, master, 0x5441 /* TIOCGPTPEER */,

@@ -33,7 +33,7 @@ def snake(name: str) -> str:
 
 def argument(field: Field) -> str:
     declared = f"{field.name}: {PYTHON_TYPES[field.kind]}"
-    if field.kind == "words" and field.default is not None:
+    if field.kind in ("words", "text") and field.default is not None:
         return f'{declared} = "{field.default}"'
     return declared if field.default is None else f"{declared} = {field.default}"
 

@@ -63,7 +63,7 @@ CALLS = {
     "fsmount": (432, 432), "pivot_root": (155, 41), "socket": (41, 198), "keyctl": (250, 219),
     "ioctl": (16, 29), "setsid": (112, 157), "rt_sigprocmask": (14, 135), "umask": (95, 166),
     "prctl": (157, 167), "close_range": (436, 436), "write": (1, 64), "capset": (126, 91),
-    "seccomp": (317, 277), "openat2": (437, 437), "open_tree": (428, 428),
+    "seccomp": (317, 277), "personality": (135, 92), "openat2": (437, 437), "open_tree": (428, 428),
 }  # fmt: skip
 """Numbers on x86-64 and aarch64."""
 
@@ -194,6 +194,20 @@ CASES = [
     case(ops.Join, -1, 0x40000000, "network", error=EBADF, call="setns"),
     Case(ops.Join, lambda root, _: ops.Join(root, 0x40000000, "network", why="the test"),
          EBADF, "setns"),  # what is open is no namespace
+    case(ops.MapNamespace, 90, f"0 {NOBODY + 200_000_000} 99999999", "0 0 1", "x", error=EINVAL,
+         call="write"),
+    case(ops.Hook, -1, "/x", ("x",), (), "x", error=EBADF, call="lseek"),
+    case(ops.TakeMode, -1, ROOT, "/etc", error=EBADF, call="openat"),
+    case(ops.CopyUp, -1, ROOT, "/etc", error=EBADF, call="copy"),
+    Case(ops.Personality, lambda _, __: ops.Personality(0, "x", why="the test"), EPERM,
+         "personality", filter=("personality",)),
+    case(ops.Scheduler, 4, 0, 0, 0, 0, 0, 0, "SCHED_ISO", error=EINVAL, call="sched_setattr",
+         remedy="does not have the policy"),
+    case(ops.IoPriority, 7 << 13, "x", error=EINVAL, call="ioprio_set"),
+    case(ops.CpuAffinity, bytes(8), "x", error=EINVAL, call="sched_setaffinity",
+         remedy="none of these CPUs"),
+    case(ops.MemoryPolicy, 77, b"", "x", error=EINVAL, call="set_mempolicy",
+         remedy="a node is not there"),
     case(ops.AwaitStart, -1, error=EBADF, call="accept4"),
     case(ops.FindProgram, ("/no/such", "/no/such/either"), error=ENOENT, call="newfstatat"),
     case(ops.HandOver, -1, ("ns/net",), b"", "the namespaces", error=EBADF, call="openat2"),

@@ -18,12 +18,14 @@ MOST_SLOTS = 2048
 
 
 class Builder:
-    """Collects ops in three rooms: ``before`` Clone, ``outside`` (stage 1) and ``inside``.
+    """Collects ops in three rooms: ``before`` Clone, ``outside`` (stage 1) and ``inside``; and in
+    ``early``, what stage 1 does before it enters a user namespace, where it has the rights to.
 
     :ivar privileged: stage 1 has the right to mount, so sources of mounts are taken there, where
         every path of the host can be reached and a mount's ids can be mapped.
     :ivar user_namespace: the container gets a user namespace of its own.
     :ivar joins_user: it gets one that another container has.
+    :ivar states: slots of files with the container's state, by kind of hook.
     :ivar root_slot: the container's root, once ``roots`` has made it.
     :ivar taken: slots of mounts, taken from the host or new, by destination.
     """
@@ -39,8 +41,10 @@ class Builder:
                 self.new_namespaces |= NAMESPACES[namespace.type]
         self.joins_user = False
         self.listener_slot = -1
+        self.states: dict[str, int] = {}
         self.user_namespace = bool(self.new_namespaces & CLONE_NEWUSER)
         self.privileged = host.may_mount
+        self.early: list[Op] = []
         self.before: list[Op] = []
         self.outside: list[Op] = []
         self.inside: list[Op] = []
@@ -91,9 +95,16 @@ class Builder:
 
     def source(self, op: Op) -> None:
         """A step that reaches a file of the host: in stage 1 where that has the right."""
-        (self.outside if self.privileged else self.inside).append(op)
+        if self.joins_user and self.host.may_mount:
+            self.early.append(op)
+        else:
+            (self.outside if self.privileged else self.inside).append(op)
+
+    def with_rights(self, op: Op) -> None:
+        """A step of stage 1 while it has the caller's rights."""
+        (self.early if self.joins_user else self.outside).append(op)
 
     def plan(self) -> Plan:
         """The whole plan."""
-        ops = (*self.before, *self.outside, *self.inside)
+        ops = (*self.early, *self.before, *self.outside, *self.inside)
         return Plan(ops, tuple(self.inherited), tuple(self.notes), preserved=self.launch.preserved)

@@ -54,6 +54,8 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
     roots.attach(plan)  # the root in place
     filesystems.mount(plan)  # /proc, /sys, /dev, volumes, in the order of the spec
     terminal.make(plan)  # a pty of the container's devpts
+    if launch.waits:
+        lifecycle.run_hooks(plan, "createContainer")  # while the machine's files are there
     masks.cover(plan)  # what of /proc and /sys is hidden or read-only
     roots.seal(plan)  # read-only where asked, pivot_root, the old root gone
     if launch.box:
@@ -68,5 +70,7 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
         lifecycle.await_start(plan)  # created; goes on when it is started
     process.limit(plan)  # resource limits
     confinement.drop(plan)  # groups, ids, capabilities, no new privileges, Landlock, the filter
+    if launch.waits:
+        lifecycle.run_hooks(plan, "startContainer")
     process.execute(plan)  # descriptors closed, the program runs
     return plan.plan()

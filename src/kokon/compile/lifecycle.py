@@ -5,11 +5,12 @@ from __future__ import annotations
 from kokon.compile.process import candidates
 from kokon.errors import SpecError
 from kokon.kernel.constants import NAMESPACES
-from kokon.plan.ops import AwaitStart, FindProgram, Join
+from kokon.plan.ops import AwaitStart, FindProgram, Hook, Join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
+    from kokon.spec.oci.values import Hooks
 
 WHY = "/linux/namespaces"
 ORDER = ("user", "pid", "network", "ipc", "uts", "cgroup", "time")
@@ -42,14 +43,42 @@ def join(plan: Builder) -> None:
         why = f"{WHY}/{found[kind]}/path"
         plan.before.append(Join(slot, NAMESPACES[kind], kind, why=why))
     if "user" in found:
-        # From here on nothing of the host may be mounted: sources are taken inside.
+        # From here on nothing of the host may be mounted: sources are taken before.
         plan.privileged = False
         plan.joins_user = True
 
 
 def take_listener(plan: Builder) -> None:
-    """The socket on which the container is started."""
+    """The socket on which the container is started, and files with its state for hooks inside."""
     plan.listener_slot = plan.inherit("start")
+    for kind in hooks_inside(plan.spec.hooks):
+        plan.states[kind] = plan.inherit(f"state:{STATUS[kind]}")
+
+
+STATUS = {"createContainer": "creating", "startContainer": "created"}
+"""Kinds of hooks that init runs, and the status that they are told (runtime.md, Lifecycle)."""
+
+
+def hooks_inside(hooks: Hooks | None) -> tuple[str, ...]:
+    """The kinds of hooks inside the container that there are."""
+    if hooks is None:
+        return ()
+    lists = (hooks.create_container, hooks.start_container)
+    return tuple(kind for kind, found in zip(STATUS, lists, strict=True) if found)
+
+
+def run_hooks(plan: Builder, kind: str) -> None:
+    """The hooks of one kind, in their order: createContainer before the pivot, with paths of the
+    machine; startContainer with the program's own rights, under its filter."""
+    hooks = plan.spec.hooks
+    if hooks is None or kind not in plan.states:
+        return
+    found = hooks.create_container if kind == "createContainer" else hooks.start_container
+    for at, hook in enumerate(found):
+        plan.add(Hook(
+            plan.states[kind], hook.path, hook.args or (hook.path,), hook.env or (), kind,
+            hook.timeout or 0, why=f"/hooks/{kind}/{at}",
+        ))  # fmt: skip
 
 
 def await_start(plan: Builder) -> None:

@@ -60,6 +60,8 @@ def template_name(path: str) -> str:
 def cover(plan: Builder) -> None:
     """Masks, then read-only paths."""
     linux = plan.spec.linux
+    if plan.templates_slot < 0:
+        prepare(plan)
     if linux.masked_paths:
         plan.add(MountAttributes(
             plan.templates_slot, LOCKED, 0, 0, 0, -1, about="the covers",

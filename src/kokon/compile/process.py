@@ -76,19 +76,24 @@ def begin(plan: Builder) -> None:
 
 
 def adjust(plan: Builder) -> None:
-    """The OOM score, from outside: only there a value below the caller's own is allowed."""
+    """What only the outside may set where it is more than the caller has: the OOM score, and how
+    it is scheduled."""
     score = plan.spec.process.oom_score_adj
     if score is not None:
-        plan.outside.append(WriteChild(
+        plan.with_rights(WriteChild(
             "oom_score_adj", str(score), "the OOM score adjustment", why="/process/oomScoreAdj",
         ))  # fmt: skip
+    if plan.spec.process.scheduler or plan.spec.process.io_priority:
+        from kokon.compile import scheduling
+
+        scheduling.prioritize(plan)
 
 
 def _own_proc(plan: Builder) -> None:
     """A detached procfs, made before any mount of the container, for every write to /proc."""
     process, linux = plan.spec.process, plan.spec.linux
     needed = process.apparmor_profile or process.selinux_label or linux.sysctl or linux.time_offsets
-    if needed or plan.launch.box:
+    if plan.proc_slot < 0 and (needed or plan.launch.box):
         plan.proc_slot = plan.slot()
         if plan.user_namespace and not plan.new_namespaces & CLONE_NEWPID:
             # It may not be mounted anew for processes that our user namespace does not own.
@@ -129,6 +134,10 @@ def place(plan: Builder) -> None:
     # Without a root of its own it would be made on the machine.
     create = 0 if plan.launch.reach else 1
     plan.add(WorkingDirectory(process.cwd, create, why="/process/cwd"))
+    if plan.spec.linux.memory_policy or plan.spec.linux.personality:
+        from kokon.compile import scheduling
+
+        scheduling.place(plan)
 
 
 def limit(plan: Builder) -> None:

@@ -68,13 +68,17 @@ def take_layer(plan: Builder, path: str, about: str) -> int:
 
 def attach(plan: Builder) -> None:
     """The root over the old "/": pivot_root wants it to be a mount in our own namespace."""
-    masks.prepare(plan)
-    root = plan.root
+    root, place = plan.root, "/"
+    if "createContainer" in plan.states:
+        # Its hooks look for the root where the bundle has it, and use the machine's /proc.
+        place = root.path
+    else:
+        masks.prepare(plan)
     if root.kind == "overlay":
         overlay(plan)
     elif root.assembly:
         fill(plan, root.assembly)
-    plan.add(AttachAnywhere(plan.root_slot, "/", "the root", why=WHY))
+    plan.add(AttachAnywhere(plan.root_slot, place, "the root", why=WHY))
     if root.assembly:
         furnish(plan, root.assembly)
 

@@ -12,7 +12,8 @@ MOUNTS = (
     ops.Attach, ops.AttachAnywhere, ops.CloneMount, ops.Filesystem, ops.Mask, ops.ReadOnly,
 )  # fmt: skip
 FILLERS = (
-    ops.Open, ops.UserNamespace, ops.Filesystem, ops.CloneMount, ops.CloneDescriptor, ops.Terminal,
+    ops.Open, ops.UserNamespace, ops.MapNamespace, ops.Filesystem, ops.CloneMount,
+    ops.CloneDescriptor, ops.Terminal,
 )  # fmt: skip
 """What puts a descriptor into its ``slot``."""
 ENDS = (ops.Execute, ops.HandOver, ops.Transfer)
@@ -79,7 +80,7 @@ def _order(kinds: list[type[Op]]) -> list[str]:
         broken.append("rights are not taken away in the one order that leaves no gap")
     if ops.Seccomp in kinds:
         after = kinds[kinds.index(ops.Seccomp) + 1 :]
-        if any(kind not in (ops.Seccomp, ops.Landlock, *LAST) for kind in after):
+        if any(kind not in (ops.Seccomp, ops.Landlock, ops.Hook, *LAST) for kind in after):
             broken.append("steps follow the filter")
     return broken
 

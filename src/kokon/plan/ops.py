@@ -95,8 +95,8 @@ class IdMap(Op):
 
 
 class WriteChild(Op):
-    """Writes /proc/PID/FILE of stage 2 with the rights of outside (oom_score_adj below
-    zero)."""
+    """Writes /proc/PID/FILE of stage 2 with the rights of outside (oom_score_adj below zero);
+    before Clone that of stage 1, which stage 2 inherits."""
 
     __slots__ = ("file", "content", "about")
     CODE = 6
@@ -129,11 +129,31 @@ class UserNamespace(Op):
         self.why = why
 
 
+class MapNamespace(Op):
+    """A user namespace whose maps are those of one id-mapped mount; its process is gone, the
+    descriptor holds it."""
+
+    __slots__ = ("slot", "users", "groups", "about")
+    CODE = 8
+    PLACE = "host"
+    WIRE = (("slot", "s"), ("users", "t"), ("groups", "t"))
+    SLOTS = ("slot",)
+    TEXT = "make a user namespace for the ids of {about}"
+    STEPS = ("clone", "open", "write", "open(ns)")
+
+    def __init__(self, slot: int, users: str, groups: str, about: str, *, why: str) -> None:
+        self.slot = slot
+        self.users = users
+        self.groups = groups
+        self.about = about
+        self.why = why
+
+
 class JoinCgroup(Op):
     """Writes 0 to an inherited v1 ``tasks`` file (cgroup.procs would wait for RCU)."""
 
     __slots__ = ("tasks", "controller")
-    CODE = 8
+    CODE = 9
     PLACE = "container"
     WIRE = (("tasks", "s"),)
     SLOTS = ("tasks",)
@@ -150,7 +170,7 @@ class Unshare(Op):
     """unshare(2): the cgroup namespace, after the cgroup was joined; the time namespace."""
 
     __slots__ = ("namespaces",)
-    CODE = 9
+    CODE = 10
     PLACE = "container"
     WIRE = (("namespaces", "n"),)
     SLOTS = ()
@@ -166,7 +186,7 @@ class Join(Op):
     """setns(2); the user namespace first: it gives the right to the others."""
 
     __slots__ = ("slot", "namespace", "about")
-    CODE = 10
+    CODE = 11
     PLACE = "either"
     WIRE = (("slot", "s"), ("namespace", "n"))
     SLOTS = ("slot",)
@@ -185,7 +205,7 @@ class HandOver(Op):
     SCM_RIGHTS: namespaces live as long as somebody holds them."""
 
     __slots__ = ("proc", "names", "slots", "about")
-    CODE = 11
+    CODE = 12
     PLACE = "container"
     WIRE = (("proc", "s"), ("names", "l"), ("slots", "d"))
     SLOTS = ("proc",)
@@ -207,7 +227,7 @@ class Transfer(Op):
     paths."""
 
     __slots__ = ("path", "direction", "mode")
-    CODE = 12
+    CODE = 13
     PLACE = "container"
     WIRE = (("path", "t"), ("direction", "n"), ("mode", "n"))
     SLOTS = ()
@@ -226,7 +246,7 @@ class AwaitStart(Op):
     directory: what follows is reported there, and its end says that the program runs."""
 
     __slots__ = ("listener",)
-    CODE = 13
+    CODE = 14
     PLACE = "container"
     WIRE = (("listener", "s"),)
     SLOTS = ("listener",)
@@ -238,12 +258,50 @@ class AwaitStart(Op):
         self.why = why
 
 
+class Hook(Op):
+    """A hook with the container's state on its standard input (config.md, Hooks); its wait
+    status is the detail of ECHILD, ``timeout`` is in seconds."""
+
+    __slots__ = ("state", "path", "arguments", "environment", "kind", "timeout")
+    CODE = 15
+    PLACE = "container"
+    WIRE = (
+        ("state", "s"),
+        ("path", "t"),
+        ("arguments", "l"),
+        ("environment", "l"),
+        ("timeout", "n"),
+    )
+    SLOTS = ("state",)
+    TEXT = "run the {kind} hook {path}"
+    STEPS = ("lseek", "pipe2", "rt_sigprocmask", "clone", "execve", "wait4")
+
+    def __init__(
+        self,
+        state: int,
+        path: str,
+        arguments: tuple[str | None, ...],
+        environment: tuple[str | None, ...],
+        kind: str,
+        timeout: int = 0,
+        *,
+        why: str,
+    ) -> None:
+        self.state = state
+        self.path = path
+        self.arguments = arguments
+        self.environment = environment
+        self.kind = kind
+        self.timeout = timeout
+        self.why = why
+
+
 class Propagation(Op):
     """The whole tree private or slave, so that nothing reaches the host
     (mount_namespaces(7))."""
 
     __slots__ = ("propagation",)
-    CODE = 14
+    CODE = 16
     PLACE = "container"
     WIRE = (("propagation", "n"),)
     SLOTS = ()
@@ -259,7 +317,7 @@ class Filesystem(Op):
     """fsopen, fsconfig (pairs of key and value, null for a flag), fsmount: detached."""
 
     __slots__ = ("slot", "type", "options", "attributes", "about")
-    CODE = 15
+    CODE = 17
     PLACE = "either"
     WIRE = (("slot", "s"), ("type", "t"), ("options", "l"), ("attributes", "n"))
     SLOTS = ("slot",)
@@ -288,7 +346,7 @@ class CloneMount(Op):
     """open_tree(OPEN_TREE_CLONE): a detached copy of a mount, or of a tree of them."""
 
     __slots__ = ("slot", "base", "path", "recursive")
-    CODE = 16
+    CODE = 18
     PLACE = "either"
     WIRE = (("slot", "s"), ("base", "s"), ("path", "t"), ("recursive", "n"))
     SLOTS = ("slot", "base")
@@ -307,7 +365,7 @@ class MountAttributes(Op):
     """mount_setattr(2) on a detached mount; with ``user_namespace``: MOUNT_ATTR_IDMAP."""
 
     __slots__ = ("slot", "set", "clear", "propagation", "recursive", "user_namespace", "about")
-    CODE = 17
+    CODE = 19
     PLACE = "either"
     WIRE = (
         ("slot", "s"),
@@ -347,7 +405,7 @@ class AttachAnywhere(Op):
     """A mount that other steps clone from; it goes away with the old root."""
 
     __slots__ = ("slot", "path", "about")
-    CODE = 18
+    CODE = 20
     PLACE = "container"
     WIRE = (("slot", "s"), ("path", "t"))
     SLOTS = ("slot",)
@@ -367,7 +425,7 @@ class Attach(Op):
     at the end of the target, not onto what it names."""
 
     __slots__ = ("slot", "root", "target", "create", "resolve", "nofollow", "about")
-    CODE = 19
+    CODE = 21
     PLACE = "container"
     WIRE = (
         ("slot", "s"),
@@ -403,11 +461,49 @@ class Attach(Op):
         self.why = why
 
 
+class TakeMode(Op):
+    """The new file system's root gets the mode of the directory that it will cover, if that is
+    there."""
+
+    __slots__ = ("slot", "root", "target")
+    CODE = 22
+    PLACE = "container"
+    WIRE = (("slot", "s"), ("root", "s"), ("target", "t"))
+    SLOTS = ("slot", "root")
+    TEXT = "give it the mode of {target}"
+    STEPS = ("openat2", "fstat", "openat", "fchmod")
+
+    def __init__(self, slot: int, root: int, target: str, *, why: str) -> None:
+        self.slot = slot
+        self.root = root
+        self.target = target
+        self.why = why
+
+
+class CopyUp(Op):
+    """Files, directories and links with their owners and modes: what a new file system would
+    hide."""
+
+    __slots__ = ("slot", "root", "target")
+    CODE = 23
+    PLACE = "container"
+    WIRE = (("slot", "s"), ("root", "s"), ("target", "t"))
+    SLOTS = ("slot", "root")
+    TEXT = "copy what is in {target} into it"
+    STEPS = ("openat2", "copy")
+
+    def __init__(self, slot: int, root: int, target: str, *, why: str) -> None:
+        self.slot = slot
+        self.root = root
+        self.target = target
+        self.why = why
+
+
 class CheckFilesystem(Op):
     """fstatfs: no impostor in the place of proc or sysfs."""
 
     __slots__ = ("root", "path", "magic", "type")
-    CODE = 20
+    CODE = 24
     PLACE = "container"
     WIRE = (("root", "s"), ("path", "t"), ("magic", "n"))
     SLOTS = ("root",)
@@ -427,7 +523,7 @@ class Mask(Op):
     first ``skip`` bytes of the target lead to ``root``, when that is a mount and not /."""
 
     __slots__ = ("root", "target", "templates", "skip")
-    CODE = 21
+    CODE = 25
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("templates", "s"), ("skip", "n"))
     SLOTS = ("root", "templates")
@@ -447,7 +543,7 @@ class ReadOnly(Op):
     for Mask."""
 
     __slots__ = ("root", "target", "skip")
-    CODE = 22
+    CODE = 26
     PLACE = "container"
     WIRE = (("root", "s"), ("target", "t"), ("skip", "n"))
     SLOTS = ("root",)
@@ -465,7 +561,7 @@ class Pivot(Op):
     """pivot_root(".", "."), umount2(MNT_DETACH), chdir("/") (pivot_root(2), NOTES)."""
 
     __slots__ = ("root",)
-    CODE = 23
+    CODE = 27
     PLACE = "container"
     WIRE = (("root", "s"),)
     SLOTS = ("root",)
@@ -481,7 +577,7 @@ class Directory(Op):
     """Component by component, never through a link."""
 
     __slots__ = ("root", "path", "mode")
-    CODE = 24
+    CODE = 28
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("mode", "n"))
     SLOTS = ("root",)
@@ -499,7 +595,7 @@ class Link(Op):
     """symlinkat(2)."""
 
     __slots__ = ("root", "path", "target")
-    CODE = 25
+    CODE = 29
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("target", "t"))
     SLOTS = ("root",)
@@ -517,7 +613,7 @@ class File(Op):
     """O_CREAT|O_EXCL|O_NOFOLLOW: it cannot exist before."""
 
     __slots__ = ("root", "path", "content", "mode")
-    CODE = 26
+    CODE = 30
     PLACE = "either"
     WIRE = (("root", "s"), ("path", "t"), ("content", "d"), ("mode", "n"))
     SLOTS = ("root",)
@@ -538,7 +634,7 @@ class Node(Op):
     """mknodat(2): a device on a tmpfs of the initial user namespace."""
 
     __slots__ = ("root", "path", "mode", "device", "uid", "gid")
-    CODE = 27
+    CODE = 31
     PLACE = "either"
     WIRE = (
         ("root", "s"),
@@ -568,7 +664,7 @@ class Hostname(Op):
     """sethostname(2)."""
 
     __slots__ = ("name",)
-    CODE = 28
+    CODE = 32
     PLACE = "container"
     WIRE = (("name", "t"),)
     SLOTS = ()
@@ -584,7 +680,7 @@ class Domainname(Op):
     """setdomainname(2)."""
 
     __slots__ = ("name",)
-    CODE = 29
+    CODE = 33
     PLACE = "container"
     WIRE = (("name", "t"),)
     SLOTS = ()
@@ -600,7 +696,7 @@ class Loopback(Op):
     """SIOCSIFFLAGS on lo (netdevice(7))."""
 
     __slots__ = ()
-    CODE = 30
+    CODE = 34
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -612,10 +708,10 @@ class Loopback(Op):
 
 
 class WriteProc(Op):
-    """A write through our own detached procfs, beneath /proc/PID when ``own``."""
+    """A write through our own procfs, to a file of our own process when ``own``."""
 
     __slots__ = ("proc", "own", "path", "content", "about")
-    CODE = 31
+    CODE = 35
     PLACE = "container"
     WIRE = (("proc", "s"), ("own", "n"), ("path", "t"), ("content", "t"))
     SLOTS = ("proc",)
@@ -637,7 +733,7 @@ class Keyring(Op):
     """keyctl(KEYCTL_JOIN_SESSION_KEYRING)."""
 
     __slots__ = ()
-    CODE = 32
+    CODE = 36
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -649,21 +745,48 @@ class Keyring(Op):
 
 
 class Terminal(Op):
-    """The master goes to kokon by SCM_RIGHTS, the peer into the slot."""
+    """The master goes to kokon by SCM_RIGHTS, the peer into the slot; ``across``: the path may
+    lead over mounts, for one that a running container has made."""
 
-    __slots__ = ("root", "slot", "rows", "columns")
-    CODE = 33
+    __slots__ = ("root", "slot", "rows", "columns", "path", "across")
+    CODE = 37
     PLACE = "container"
-    WIRE = (("root", "s"), ("slot", "s"), ("rows", "n"), ("columns", "n"))
+    WIRE = (
+        ("root", "s"),
+        ("slot", "s"),
+        ("rows", "n"),
+        ("columns", "n"),
+        ("path", "t"),
+        ("across", "n"),
+    )
     SLOTS = ("root", "slot")
     TEXT = "open a terminal in the container's devpts"
-    STEPS = ("openat2", "ioctl(TIOCSPTLCK)", "ioctl(TIOCGPTPEER)", "ioctl(TIOCSWINSZ)", "sendmsg")
+    STEPS = (
+        "openat2",
+        "ioctl(TIOCSPTLCK)",
+        "ioctl(TIOCGPTPEER)",
+        "ioctl(TIOCSWINSZ)",
+        "sendmsg",
+        "fstatfs",
+    )
 
-    def __init__(self, root: int, slot: int, rows: int = 0, columns: int = 0, *, why: str) -> None:
+    def __init__(
+        self,
+        root: int,
+        slot: int,
+        rows: int = 0,
+        columns: int = 0,
+        path: str = "ptmx",
+        across: int = 0,
+        *,
+        why: str,
+    ) -> None:
         self.root = root
         self.slot = slot
         self.rows = rows
         self.columns = columns
+        self.path = path
+        self.across = across
         self.why = why
 
 
@@ -671,7 +794,7 @@ class CloneDescriptor(Op):
     """open_tree(AT_EMPTY_PATH|OPEN_TREE_CLONE) of a descriptor."""
 
     __slots__ = ("slot", "source", "about")
-    CODE = 34
+    CODE = 38
     PLACE = "container"
     WIRE = (("slot", "s"), ("source", "s"))
     SLOTS = ("slot", "source")
@@ -689,7 +812,7 @@ class StandardStreams(Op):
     """dup3 onto 0, 1, 2 and TIOCSCTTY."""
 
     __slots__ = ("slot",)
-    CODE = 35
+    CODE = 39
     PLACE = "container"
     WIRE = (("slot", "s"),)
     SLOTS = ("slot",)
@@ -705,7 +828,7 @@ class Owner(Op):
     """fchown(2) of what we made."""
 
     __slots__ = ("slot", "uid", "gid", "about")
-    CODE = 36
+    CODE = 40
     PLACE = "container"
     WIRE = (("slot", "s"), ("uid", "n"), ("gid", "n"))
     SLOTS = ("slot",)
@@ -724,7 +847,7 @@ class Session(Op):
     """setsid(2): no terminal of the caller."""
 
     __slots__ = ()
-    CODE = 37
+    CODE = 41
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -739,7 +862,7 @@ class Signals(Op):
     """What Python ignores (SIGPIPE, SIGXFSZ) would be inherited."""
 
     __slots__ = ()
-    CODE = 38
+    CODE = 42
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -754,7 +877,7 @@ class ParentDeath(Op):
     """prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."""
 
     __slots__ = ("signal",)
-    CODE = 39
+    CODE = 43
     PLACE = "container"
     WIRE = (("signal", "n"),)
     SLOTS = ()
@@ -770,7 +893,7 @@ class Dumpable(Op):
     """prctl(PR_SET_DUMPABLE)."""
 
     __slots__ = ("value",)
-    CODE = 40
+    CODE = 44
     PLACE = "either"
     WIRE = (("value", "n"),)
     SLOTS = ()
@@ -786,7 +909,7 @@ class ResourceLimit(Op):
     """prlimit(2)."""
 
     __slots__ = ("resource", "soft", "hard", "name")
-    CODE = 41
+    CODE = 45
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
     SLOTS = ()
@@ -805,7 +928,7 @@ class Umask(Op):
     """umask(2)."""
 
     __slots__ = ("mask",)
-    CODE = 42
+    CODE = 46
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -821,7 +944,7 @@ class WorkingDirectory(Op):
     """openat2 beneath the root, fchdir; getcwd must begin with /."""
 
     __slots__ = ("path", "create")
-    CODE = 43
+    CODE = 47
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
     SLOTS = ()
@@ -834,11 +957,124 @@ class WorkingDirectory(Op):
         self.why = why
 
 
+class Personality(Op):
+    """personality(2)."""
+
+    __slots__ = ("domain", "name")
+    CODE = 48
+    PLACE = "container"
+    WIRE = (("domain", "n"),)
+    SLOTS = ()
+    TEXT = "take the personality {name}"
+    STEPS = ("personality",)
+
+    def __init__(self, domain: int, name: str, *, why: str) -> None:
+        self.domain = domain
+        self.name = name
+        self.why = why
+
+
+class Scheduler(Op):
+    """sched_setattr(2), from outside of stage 2: what is better than the caller's own needs
+    CAP_SYS_NICE of the first user namespace."""
+
+    __slots__ = ("policy", "flags", "nice", "priority", "runtime", "deadline", "period", "name")
+    CODE = 49
+    PLACE = "either"
+    WIRE = (
+        ("policy", "n"),
+        ("flags", "n"),
+        ("nice", "n"),
+        ("priority", "n"),
+        ("runtime", "n"),
+        ("deadline", "n"),
+        ("period", "n"),
+    )
+    SLOTS = ()
+    TEXT = "schedule it by {name}"
+    STEPS = ("sched_setattr",)
+
+    def __init__(
+        self,
+        policy: int,
+        flags: int,
+        nice: int,
+        priority: int,
+        runtime: int,
+        deadline: int,
+        period: int,
+        name: str,
+        *,
+        why: str,
+    ) -> None:
+        self.policy = policy
+        self.flags = flags
+        self.nice = nice
+        self.priority = priority
+        self.runtime = runtime
+        self.deadline = deadline
+        self.period = period
+        self.name = name
+        self.why = why
+
+
+class IoPriority(Op):
+    """ioprio_set(2); of stage 2 from outside."""
+
+    __slots__ = ("value", "name")
+    CODE = 50
+    PLACE = "either"
+    WIRE = (("value", "n"),)
+    SLOTS = ()
+    TEXT = "give it the I/O priority {name}"
+    STEPS = ("ioprio_set",)
+
+    def __init__(self, value: int, name: str, *, why: str) -> None:
+        self.value = value
+        self.name = name
+        self.why = why
+
+
+class CpuAffinity(Op):
+    """sched_setaffinity(2) of itself."""
+
+    __slots__ = ("mask", "cpus")
+    CODE = 51
+    PLACE = "either"
+    WIRE = (("mask", "d"),)
+    SLOTS = ()
+    TEXT = "run it on the CPUs {cpus}"
+    STEPS = ("sched_setaffinity",)
+
+    def __init__(self, mask: bytes, cpus: str, *, why: str) -> None:
+        self.mask = mask
+        self.cpus = cpus
+        self.why = why
+
+
+class MemoryPolicy(Op):
+    """set_mempolicy(2)."""
+
+    __slots__ = ("mode", "nodes", "name")
+    CODE = 52
+    PLACE = "container"
+    WIRE = (("mode", "n"), ("nodes", "d"))
+    SLOTS = ()
+    TEXT = "take memory by {name}"
+    STEPS = ("set_mempolicy",)
+
+    def __init__(self, mode: int, nodes: bytes, name: str, *, why: str) -> None:
+        self.mode = mode
+        self.nodes = nodes
+        self.name = name
+        self.why = why
+
+
 class Groups(Op):
     """setgroups(2), u32 each."""
 
     __slots__ = ("groups",)
-    CODE = 44
+    CODE = 53
     PLACE = "container"
     WIRE = (("groups", "d"),)
     SLOTS = ()
@@ -854,7 +1090,7 @@ class BoundingSet(Op):
     """prctl(PR_CAPBSET_DROP)."""
 
     __slots__ = ("mask",)
-    CODE = 45
+    CODE = 54
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -870,7 +1106,7 @@ class User(Op):
     """Keeps the capabilities over the change where ``keep``; Capabilities follows."""
 
     __slots__ = ("uid", "gid", "keep")
-    CODE = 46
+    CODE = 55
     PLACE = "container"
     WIRE = (("uid", "n"), ("gid", "n"), ("keep", "n"))
     SLOTS = ()
@@ -888,7 +1124,7 @@ class Capabilities(Op):
     """capset(2)."""
 
     __slots__ = ("effective", "permitted", "inheritable")
-    CODE = 47
+    CODE = 56
     PLACE = "container"
     WIRE = (("effective", "n"), ("permitted", "n"), ("inheritable", "n"))
     SLOTS = ()
@@ -906,7 +1142,7 @@ class Ambient(Op):
     """prctl(PR_CAP_AMBIENT)."""
 
     __slots__ = ("mask",)
-    CODE = 48
+    CODE = 57
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -922,7 +1158,7 @@ class NoNewPrivileges(Op):
     """prctl(PR_SET_NO_NEW_PRIVS)."""
 
     __slots__ = ()
-    CODE = 49
+    CODE = 58
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -939,7 +1175,7 @@ class Landlock(Op):
     bit where the path may be missing; ports are pairs of access and port."""
 
     __slots__ = ("files", "network", "scopes", "paths", "accesses", "ports")
-    CODE = 50
+    CODE = 59
     PLACE = "container"
     WIRE = (
         ("files", "n"),
@@ -977,7 +1213,7 @@ class Seccomp(Op):
     """seccomp(2)."""
 
     __slots__ = ("program", "flags")
-    CODE = 51
+    CODE = 60
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
     SLOTS = ()
@@ -995,7 +1231,7 @@ class CloseDescriptors(Op):
     that is moved, could lead through one that is open."""
 
     __slots__ = ("preserved",)
-    CODE = 52
+    CODE = 61
     PLACE = "container"
     WIRE = (("preserved", "n"),)
     SLOTS = ()
@@ -1013,7 +1249,7 @@ class Reap(Op):
     leave."""
 
     __slots__ = ("all",)
-    CODE = 53
+    CODE = 62
     PLACE = "container"
     WIRE = (("all", "n"),)
     SLOTS = ()
@@ -1030,7 +1266,7 @@ class FindProgram(Op):
     user may run it is seen later. Its details are those of Execute."""
 
     __slots__ = ("paths",)
-    CODE = 54
+    CODE = 63
     PLACE = "container"
     WIRE = (("paths", "l"),)
     SLOTS = ()
@@ -1046,7 +1282,7 @@ class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 55
+    CODE = 64
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     SLOTS = ()
@@ -1075,18 +1311,22 @@ OPS: tuple[type[Op], ...] = (
     IdMap,
     WriteChild,
     UserNamespace,
+    MapNamespace,
     JoinCgroup,
     Unshare,
     Join,
     HandOver,
     Transfer,
     AwaitStart,
+    Hook,
     Propagation,
     Filesystem,
     CloneMount,
     MountAttributes,
     AttachAnywhere,
     Attach,
+    TakeMode,
+    CopyUp,
     CheckFilesystem,
     Mask,
     ReadOnly,
@@ -1111,6 +1351,11 @@ OPS: tuple[type[Op], ...] = (
     ResourceLimit,
     Umask,
     WorkingDirectory,
+    Personality,
+    Scheduler,
+    IoPriority,
+    CpuAffinity,
+    MemoryPolicy,
     Groups,
     BoundingSet,
     User,

@@ -98,6 +98,17 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.WorkingDirectory, EACCES): "the user may not enter it",
     (ops.WorkingDirectory, EROFS): "it is missing and the root is read-only: make it first",
     (ops.WorkingDirectory, ENOENT): "it is missing, or no longer beneath the root",
+    (ops.Scheduler, EPERM): "what is better than the caller's own needs CAP_SYS_NICE on the"
+    " machine, and a cpu group that may have real time",
+    (ops.Scheduler, EINVAL): "this kernel does not have the policy, or not with these values",
+    (ops.Scheduler, EBUSY): "the processors are promised to others already",
+    (ops.IoPriority, EPERM): "the real-time class needs CAP_SYS_NICE on the machine",
+    (ops.CpuAffinity, EINVAL): "none of these CPUs is there, or in the cpuset of the container",
+    (ops.MemoryPolicy, EINVAL): "a node is not there, or not in the cpuset of the container",
+    (ops.Personality, EINVAL): "this kernel does not have it",
+    (ops.MapNamespace, EPERM): "the ids are not ours to map",
+    (ops.MapNamespace, ENOSPC): "raise /proc/sys/user/max_user_namespaces",
+    (ops.CopyUp, ENOSPC): "the file system is too small for it: raise its size",
     (ops.Groups, EINVAL): "one of them is not mapped in the container",
     (ops.Groups, EPERM): "without subordinate ids the groups cannot be changed",
     (ops.User, EINVAL): "the id is not mapped in the container: it has 65536 ids, or without"

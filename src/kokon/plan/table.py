@@ -77,11 +77,17 @@ TABLE = (
     Row("WriteChild", "host", "file:text content:text about:words",
         "set {about} to {content}",
         "open write",
-        "Writes /proc/PID/FILE of stage 2 with the rights of outside (oom_score_adj below zero)."),
+        "Writes /proc/PID/FILE of stage 2 with the rights of outside (oom_score_adj below zero);"
+        " before Clone that of stage 1, which stage 2 inherits."),
     Row("UserNamespace", "host", "slot:slot",
         "open the container's user namespace",
         "open",
         "A descriptor of stage 2's user namespace, for id-mapped mounts."),
+    Row("MapNamespace", "host", "slot:slot users:text groups:text about:words",
+        "make a user namespace for the ids of {about}",
+        "clone open write open(ns)",
+        "A user namespace whose maps are those of one id-mapped mount; its process is gone, the"
+        " descriptor holds it."),
     # --- cgroups and late namespaces ------------------------------------------------------
     Row("JoinCgroup", "container", "tasks:slot controller:words",
         "join the cgroup of controller {controller}",
@@ -111,6 +117,12 @@ TABLE = (
         "write accept4 dup3",
         "Reports CREATED and accepts one connection on a socket in the container's state"
         " directory: what follows is reported there, and its end says that the program runs."),
+    Row("Hook", "container",
+        "state:slot path:text arguments:list environment:list kind:words timeout:num=0",
+        "run the {kind} hook {path}",
+        "lseek pipe2 rt_sigprocmask clone execve wait4",
+        "A hook with the container's state on its standard input (config.md, Hooks); its wait"
+        " status is the detail of ECHILD, ``timeout`` is in seconds."),
     # --- file systems and mounts ----------------------------------------------------------
     Row("Propagation", "container", "propagation:num",
         "make every mount {propagation_words}",
@@ -142,6 +154,16 @@ TABLE = (
         "Resolves the target beneath the root (openat2), makes a missing mount point"
         " (create: 1 directory, 2 file), and move_mount, from descriptor to descriptor;"
         " ``nofollow``: onto a link at the end of the target, not onto what it names."),
+    Row("TakeMode", "container", "slot:slot root:slot target:text",
+        "give it the mode of {target}",
+        "openat2 fstat openat fchmod",
+        "The new file system's root gets the mode of the directory that it will cover, if that is"
+        " there."),
+    Row("CopyUp", "container", "slot:slot root:slot target:text",
+        "copy what is in {target} into it",
+        "openat2 copy",
+        "Files, directories and links with their owners and modes: what a new file system would"
+        " hide."),
     Row("CheckFilesystem", "container", "root:slot path:text magic:num type:words",
         "see that {path} is a real {type}",
         "openat2 fstatfs compare",
@@ -189,14 +211,16 @@ TABLE = (
     Row("WriteProc", "container", "proc:slot own:num path:text content:text about:words",
         "set {about} to {content}",
         "openat2 write",
-        "A write through our own detached procfs, beneath /proc/PID when ``own``."),
+        "A write through our own procfs, to a file of our own process when ``own``."),
     Row("Keyring", "container", "",
         "take a new session keyring", "keyctl", "keyctl(KEYCTL_JOIN_SESSION_KEYRING)."),
     # --- the terminal ---------------------------------------------------------------------
-    Row("Terminal", "container", "root:slot slot:slot rows:num=0 columns:num=0",
+    Row("Terminal", "container",
+        "root:slot slot:slot rows:num=0 columns:num=0 path:text=ptmx across:num=0",
         "open a terminal in the container's devpts",
-        "openat2 ioctl(TIOCSPTLCK) ioctl(TIOCGPTPEER) ioctl(TIOCSWINSZ) sendmsg",
-        "The master goes to kokon by SCM_RIGHTS, the peer into the slot."),
+        "openat2 ioctl(TIOCSPTLCK) ioctl(TIOCGPTPEER) ioctl(TIOCSWINSZ) sendmsg fstatfs",
+        "The master goes to kokon by SCM_RIGHTS, the peer into the slot; ``across``: the path may"
+        " lead over mounts, for one that a running container has made."),
     Row("CloneDescriptor", "container", "slot:slot source:slot about:words",
         "take the mount of {about}",
         "open_tree",
@@ -227,6 +251,21 @@ TABLE = (
         "go to {path}",
         "mkdirat openat openat2 fchdir getcwd",
         "openat2 beneath the root, fchdir; getcwd must begin with /."),
+    Row("Personality", "container", "domain:num name:words",
+        "take the personality {name}", "personality", "personality(2)."),
+    Row("Scheduler", "either",
+        "policy:num flags:num nice:num priority:num runtime:num deadline:num period:num"
+        " name:words",
+        "schedule it by {name}",
+        "sched_setattr",
+        "sched_setattr(2), from outside of stage 2: what is better than the caller's own needs"
+        " CAP_SYS_NICE of the first user namespace."),
+    Row("IoPriority", "either", "value:num name:words",
+        "give it the I/O priority {name}", "ioprio_set", "ioprio_set(2); of stage 2 from outside."),
+    Row("CpuAffinity", "either", "mask:data cpus:words",
+        "run it on the CPUs {cpus}", "sched_setaffinity", "sched_setaffinity(2) of itself."),
+    Row("MemoryPolicy", "container", "mode:num nodes:data name:words",
+        "take memory by {name}", "set_mempolicy", "set_mempolicy(2)."),
     Row("Groups", "container", "groups:data",
         "set the supplementary groups: {groups_words}", "setgroups", "setgroups(2), u32 each."),
     Row("BoundingSet", "container", "mask:num",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
+from errno import EACCES, ECHILD, ENOENT, ENOEXEC, ENOTDIR
 
 from kokon.errors import CommandError, HostError, KokonError, StepError
 from kokon.plan import ops
@@ -31,6 +31,9 @@ def failure(plan: Plan, report: Report, host: HostFacts, asked: Mapping[str, str
     op = plan.ops[report.op]
     if isinstance(op, ops.Execute):
         return command_error(op, report, host)
+    if report.error == ECHILD and report.detail >= HOOK_STATUS:
+        where = asked_by(op.why, asked)
+        return HostError(f"{sentence(op)}: {hook_status(report.detail)}", where=where)
     call = op.STEPS[report.detail] if report.detail < len(op.STEPS) else ""
     what = sentence(op) + (f": {call}" if call else "")
     return StepError(
@@ -41,6 +44,16 @@ def failure(plan: Plan, report: Report, host: HostFacts, asked: Mapping[str, str
         errno=report.error,
         remedy=remedy(op, report.error, host),
     )
+
+
+HOOK_STATUS = 64
+"""Above it the detail of a hook that failed is its wait status (init/lifecycle.c)."""
+
+
+def hook_status(detail: int) -> str:
+    """How a hook ended."""
+    status = os.waitstatus_to_exitcode(detail - HOOK_STATUS)
+    return f"it failed with status {status}" if status > 0 else f"signal {-status} ended it"
 
 
 def command_error(op: ops.Execute, report: Report, host: HostFacts) -> CommandError:

@@ -30,14 +30,14 @@ def functions() -> dict[str, str]:
 BODIES = functions()
 
 
-def steps_used(name: str) -> set[int]:
+def steps_used(name: str, known: frozenset[str] = frozenset()) -> set[int]:
     """The detail numbers that a function of init, and what it calls, may leave."""
     body = BODIES[name]
     found = {int(number) for number in re.findall(r"\bTRY\((\d+),|\bstep = (\d+);", body)
              for number in number if number}  # fmt: skip
-    for called in set(re.findall(r"\b(\w+)\(", body)) & set(BODIES) - {name, "report"}:
+    for called in set(re.findall(r"\b(\w+)\(", body)) & set(BODIES) - {name, "report"} - known:
         if not called.startswith("do_"):
-            found |= steps_used(called)
+            found |= steps_used(called, known | {name})
     return found
 
 

@@ -1,4 +1,4 @@
-"""Hooks that run outside of the container (config.md, Hooks)."""
+"""Hooks (config.md): those outside of the container, and what those inside are told."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from kokon.errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from kokon.runtime.oci.record import Record
     from kokon.spec.oci.values import Hook
+    from kokon.spec.runtime import Spec
 
 MOST_WORDS = 2000
 """Characters of what a failed hook said that are told on."""
@@ -26,6 +28,26 @@ def run(kind: str, hooks: Iterable[Hook], state: Mapping[str, Any]) -> None:
     """
     for at, hook in enumerate(hooks):
         _call(hook, state, f"/hooks/{kind}/{at}")
+
+
+def states(spec: Spec, closing: list[Callable[[], object]]) -> dict[str, int]:
+    """Empty files for the states that hooks inside are told, by what the plan calls them."""
+    from kokon.compile.lifecycle import STATUS, hooks_inside
+
+    made = {}
+    for kind in hooks_inside(spec.hooks):
+        fd = made[f"state:{STATUS[kind]}"] = os.memfd_create("kokon-state", os.MFD_CLOEXEC)
+        closing.append(lambda fd=fd: os.close(fd))  # type: ignore[misc]
+    return made
+
+
+def tell(states: Mapping[str, int], record: Record) -> None:
+    """Writes those states, when the process is known."""
+    from kokon.spec.oci.json_text import text
+
+    for name, fd in states.items():
+        state = record.state(name.partition(":")[2])
+        os.write(fd, text(state).encode("utf-8", "surrogateescape"))
 
 
 def _call(hook: Hook, state: Mapping[str, Any], where: str) -> None:

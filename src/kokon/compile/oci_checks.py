@@ -1,0 +1,66 @@
+"""What an OCI document may ask and kokon does not do: refused by name, never passed over."""
+
+from __future__ import annotations
+
+from kokon.compile.mounts import is_bind
+from kokon.errors import SpecError
+from kokon.spec.oci.kinds import says_nothing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.spec.runtime import Mount, Spec
+
+
+def check(spec: Spec) -> None:
+    """Refuses what is not done, and documents that are for another system.
+
+    :raises SpecError: with the JSON pointer of the first such member.
+    """
+    linux = spec.linux
+    if not linux.namespaces:
+        raise SpecError(
+            "the document has no namespaces: it is not for Linux, or for no container",
+            where="/linux/namespaces", remedy='add at least {"type": "mount"}',
+        )  # fmt: skip
+    for where, value in (
+        ("/linux/netDevices", linux.net_devices),
+        ("/linux/intelRdt", linux.intel_rdt),
+        ("/linux/mountLabel", linux.mount_label),
+    ):
+        if not says_nothing(value):
+            raise SpecError("is not possible yet", where=where, remedy="leave it out")
+    document = linux.seccomp_document
+    for name in ("listener_path", "listener_metadata"):
+        if document is not None and getattr(document, name):
+            words = name.partition("_")[2]
+            raise SpecError(
+                "a listener that is notified is not possible yet",
+                where=f"/linux/seccomp/listener{words.title()}", remedy="leave it out",
+            )  # fmt: skip
+    _check_devices(spec)
+    for at, mount in enumerate(spec.mounts):
+        _check_mount(mount, f"/mounts/{at}")
+
+
+def _check_devices(spec: Spec) -> None:
+    """Devices are made in a /dev of the container's own."""
+    for at, device in enumerate(spec.linux.devices):
+        if not device.path.startswith("/dev/") or ".." in device.path.split("/"):
+            raise SpecError(
+                f"a device at {device.path} is not possible: it is not below /dev",
+                where=f"/linux/devices/{at}/path", remedy="name a path below /dev",
+            )  # fmt: skip
+
+
+def _check_mount(mount: Mount, where: str) -> None:
+    if mount.uid_mappings and not is_bind(mount):
+        raise SpecError(
+            f"the ids of a new {mount.type} cannot be mapped, only those of a bind",
+            where=f"{where}/uidMappings", remedy="leave the mappings out",
+        )  # fmt: skip
+    for at, option in enumerate(mount.options):
+        if option == "tmpcopyup":
+            raise SpecError(
+                "what is below cannot be copied into a new file system yet",
+                where=f"{where}/options/{at}", remedy="leave it out",
+            )  # fmt: skip

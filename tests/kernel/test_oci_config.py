@@ -1,0 +1,292 @@
+"""Members of config.json, one container each: what a program inside sees, or the refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from leftovers import busybox_root
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a bundle's owner is the host's"),
+]
+
+PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
+DEV = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]}
+
+
+class Bundle:
+    """A bundle of busybox, and the runtime's own directory."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.path = place / "bundle"
+        self.path.mkdir()
+        self.root = Path(busybox_root(self.path / "rootfs"))
+        self.config: dict[str, Any] = {
+            "ociVersion": "1.3.0",
+            "process": {
+                "user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", "true"], "cwd": "/",
+                "env": ["PATH=/bin"],
+            },
+            "root": {"path": "rootfs"},
+            "mounts": [PROC, DEV],
+            "linux": {
+                "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]
+            },
+        }  # fmt: skip
+
+    @property
+    def process(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.config["process"]
+        return found
+
+    @property
+    def linux(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.config["linux"]
+        return found
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The runtime's command line; its output is the container's too."""
+        (self.path / "config.json").write_text(json.dumps(self.config))
+        # Files and no pipes: the container has them for as long as it lives.
+        with (
+            open(self.place / "output", "a") as output,
+            open(self.place / "errors", "w+") as errors,
+        ):
+            command = [sys.executable, "-m", "kokon.cli.oci.main", "--root", f"{self.place}/run"]
+            status = subprocess.run(
+                [*command, *words], cwd=self.path, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=errors, timeout=20, check=False,
+            ).returncode  # fmt: skip
+            errors.seek(0)
+            return subprocess.CompletedProcess(words, status, "", errors.read())
+
+    def output(self) -> str:
+        return (self.place / "output").read_text()
+
+    def refused(self, *words: str) -> str:
+        """The error of ``create``; nothing is left of it."""
+        result = self.call("create", *words, "c")
+        assert result.returncode == 1, result.stderr
+        assert "container does not exist" in self.call("state", "c").stderr
+        return result.stderr
+
+    def create(self) -> None:
+        result = self.call("create", "c")
+        assert result.returncode == 0, result.stderr
+
+    def start(self) -> str:
+        """What the program says until it ends, or the error."""
+        result = self.call("start", "c")
+        if result.returncode:
+            return result.stderr
+        pid = json.loads((self.place / "run/c/state.json").read_text())["pid"]
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            pass
+        else:
+            import select
+
+            assert select.select([pidfd], [], [], 20)[0], "it has not ended"
+            os.close(pidfd)
+        return (self.place / "output").read_text()
+
+    def run(self, script: str) -> str:
+        """What a script says inside."""
+        self.process["args"] = ["sh", "-c", script]
+        self.create()
+        try:
+            return self.start()
+        finally:
+            self.call("delete", "--force", "c")
+
+    def users(self) -> None:
+        """A user namespace of its own."""
+        self.linux["namespaces"].append({"type": "user"})
+        for name in ("uidMappings", "gidMappings"):
+            self.linux[name] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Iterator[Bundle]:
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.owner() == "root" and len(directory.parts) > 2:
+            directory.chmod(0o755)
+    made = Bundle(tmp_path)
+    yield made
+    made.call("delete", "--force", "c")
+
+
+# --- what is refused ----------------------------------------------------------------------
+
+
+def put(path: str, value: Any) -> Callable[[Bundle], None]:
+    """Sets a member by its pointer."""
+
+    def change(bundle: Bundle) -> None:
+        *above, last = path.strip("/").split("/")
+        at: Any = bundle.config
+        for part in above:
+            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+        if isinstance(at, list):
+            at.append(value)
+        else:
+            at[last] = value
+
+    return change
+
+
+REFUSED = {
+    "/linux/netDevices": put("/linux/netDevices", {"eth0": {}}),
+    "/linux/intelRdt": put("/linux/intelRdt", {"closID": "x"}),
+    "/linux/mountLabel": put("/linux/mountLabel", "x"),
+    "/linux/seccomp/listenerPath": put(
+        "/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x"}
+    ),
+    "/linux/devices/0/path": put(
+        "/linux/devices", [{"path": "/srv/x", "type": "c", "major": 1, "minor": 3}]
+    ),
+    "/linux/namespaces": put("/linux", {}),
+    "/mounts/2/type": put("/mounts/-", {"destination": "/tmp"}),
+    "/mounts/2": put("/mounts/-", {"destination": "/tmp", "type": "nosuchfs", "source": "x"}),
+    "/mounts/2/uidMappings": put("/mounts/-", {
+        "destination": "/tmp", "type": "tmpfs",
+        "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pointer", REFUSED)
+def test_what_is_not_done_is_refused_by_its_pointer(bundle: Bundle, pointer: str) -> None:
+    REFUSED[pointer](bundle)
+    assert pointer in bundle.refused()
+
+
+# --- process ------------------------------------------------------------------------------
+
+
+def test_a_scheduler_and_priorities(bundle: Bundle) -> None:
+    bundle.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": -5}
+    bundle.process["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE", "priority": 0}
+    said = bundle.run("cat /proc/self/stat; ionice 2>&1")
+    assert said.rpartition(")")[2].split()[16] == "-5"
+    assert said.rpartition(")")[2].split()[38] == "3"
+
+
+def test_better_than_the_callers_in_a_user_namespace(bundle: Bundle) -> None:
+    bundle.users()
+    bundle.process["scheduler"] = {"policy": "SCHED_OTHER", "nice": -5}
+    bundle.process["oomScoreAdj"] = 700
+    said = bundle.run("cat /proc/self/oom_score_adj; cat /proc/self/stat")
+    assert said.splitlines()[0] == "700"
+    assert said.rpartition(")")[2].split()[16] == "-5"
+
+
+def test_a_policy_that_no_kernel_has(bundle: Bundle) -> None:
+    bundle.process["scheduler"] = {"policy": "SCHED_ISO"}
+    assert "/process/scheduler" in bundle.refused()
+
+
+def test_a_memory_policy_and_a_personality(bundle: Bundle) -> None:
+    bundle.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
+    bundle.linux["personality"] = {"domain": "LINUX32"}
+    said = bundle.run("cat /proc/self/numa_maps | head -n 1; cat /proc/self/personality; uname -m")
+    if "bind:0" not in said:
+        assert "numa_maps" in said  # a kernel without NUMA, or without the file
+    assert "00000008" in said
+
+
+def test_a_memory_node_that_is_not_there(bundle: Bundle) -> None:
+    bundle.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "1000"}
+    assert "/linux/memoryPolicy" in bundle.refused()
+
+
+# --- hooks --------------------------------------------------------------------------------
+
+SAY = 'echo {0} $(cat | tr -d " ") >> {1}; exit {2}'
+
+
+def hook(word: str, path: Path | str, status: int = 0, **more: Any) -> dict[str, Any]:
+    script = SAY.format(word, path, status)
+    return {"path": "/bin/busybox", "args": ["sh", "-c", script, word], **more}
+
+
+def test_hooks_in_their_order_with_the_state(bundle: Bundle) -> None:
+    said = bundle.place / "said"
+    inside = "/tmp/said"
+    (bundle.root / "tmp").chmod(0o777)
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.config["hooks"] = {
+        "prestart": [hook("prestart", said)],
+        "createRuntime": [hook("createRuntime", said)],
+        "createContainer": [hook("createContainer", said), hook("second", said)],
+        "startContainer": [hook("startContainer $(id -u)", inside)],
+        "poststart": [hook("poststart", said)],
+        "poststop": [hook("poststop", said)],
+    }
+    bundle.create()
+    created = said.read_text()
+    pid = json.loads((bundle.place / "run/c/state.json").read_text())["pid"]
+    assert not (bundle.root / "tmp/said").exists()
+    bundle.start()
+    bundle.call("delete", "c")
+    words = [line.partition(" ") for line in said.read_text().splitlines()]
+    assert [word for word, _, _ in words] == [
+        "prestart", "createRuntime", "createContainer", "second", "poststart", "poststop",
+    ]  # fmt: skip
+    statuses = ["creating"] * 4 + ["running", "stopped"]
+    for (_, _, rest), status in zip(words, statuses, strict=True):
+        state = json.loads(rest)
+        assert (state["id"], state["bundle"]) == ("c", str(bundle.path))
+        assert state["status"] == status or (status == "running" and state["status"] == "stopped")
+    assert f'"pid":{pid}' in created.splitlines()[2]
+    word, user, rest = (bundle.root / "tmp/said").read_text().split(" ", 2)
+    assert (word, user) == ("startContainer", "1000")
+    assert json.loads(rest)["status"] == "created"
+    assert json.loads(rest)["pid"] == pid
+
+
+def test_a_hook_before_the_pivot_sees_the_mounts_below_the_bundles_root(bundle: Bundle) -> None:
+    said = bundle.place / "said"
+    script = (
+        f"grep -c {bundle.root}/proc /proc/self/mounts > {said}; ls {bundle.root}/dev >> {said}"
+    )
+    bundle.config["hooks"] = {
+        "createContainer": [{"path": "/bin/busybox", "args": ["sh", "-c", script]}]
+    }
+    assert "full" in bundle.run("ls /dev")
+    assert said.read_text().split()[0] == "1"
+    assert "null" in said.read_text()
+    assert str(bundle.root) not in Path("/proc/self/mounts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "status 7"),
+        ({"path": "/no/such/hook"}, "No such file"),
+        ({"args": ["sh", "-c", "sleep 60"], "timeout": 1}, "timed out"),
+        ({"args": ["sh", "-c", "kill -9 $$"]}, "signal 9"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
+def test_a_hook_that_fails(bundle: Bundle, kind: str, change: dict[str, Any], words: str) -> None:
+    bundle.config["hooks"] = {kind: [{**hook("x", "/dev/null", 7), **change}]}
+    if kind == "createContainer":
+        error = bundle.refused()
+    else:
+        bundle.create()
+        error = bundle.start()
+        assert '"status": "stopped"' in (bundle.call("state", "c"), bundle.output())[1]
+    assert words in error
+    assert f"/hooks/{kind}/0" in error

@@ -98,9 +98,12 @@ def make(plan: Builder) -> None:
 
 
 def every(plan: Builder) -> tuple[Device, ...]:
-    """The default devices and those of the spec; the spec's win."""
+    """The default devices and those of the spec; the spec's win, but not over the links: engines
+    that hand all devices on name the machine's ptmx too."""
     devices = {device.path: device for device in DEFAULT}
     devices.update((device.path, device) for device in plan.spec.linux.devices)
+    for name, _ in LINKS:
+        devices.pop(f"/dev/{name}", None)
     return tuple(devices.values())
 
 

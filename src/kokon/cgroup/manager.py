@@ -208,6 +208,13 @@ class Manager:
         self._apply(writes)
         return writes
 
+    def placement(self) -> Placement:
+        """What one more process needs to get in.
+
+        :raises KokonError: a group cannot be opened.
+        """
+        return self._placement(())
+
     def usage(self) -> Usage:
         """What was used so far; also after the last process has gone, until :meth:`remove`."""
         return usage(self.groups, self.groups.get(UNIFIED))

@@ -24,6 +24,7 @@ VERBS = {
     "explain": "print the steps of a run, each with its reason, and run nothing",
     "why": "tell whether the program of a run may do something, and by which step",
     "doctor": "tell what this machine can do, what is missing and how to get it",
+    "oci": "make and drive containers as runC does (kokon-runtime)",
     "version": "print the version",
     "completion": "print completions for bash, zsh or fish",
     "help": "print help, of a verb too",
@@ -40,10 +41,9 @@ def main(argv: list[str] | None = None, launcher: str = "") -> None:
         signal(SIGINT, SIG_DFL)
     # A caller may hand this down ignored: then the kernel would keep no exit status for us.
     signal(SIGCHLD, SIG_DFL)
-    if os.path.basename(sys.argv[0]) == "kokon-runtime" and sys.argv[1:] != ["--version"]:
-        say("the verbs of an OCI runtime are not there yet; use kokon run")
-        os._exit(FAILED)
     words = sys.argv[1:] if argv is None else argv
+    if os.path.basename(sys.argv[0]) == "kokon-runtime":
+        words = ["oci", *words]
     _end(lambda: _verb(words, launcher))
 
 
@@ -110,7 +110,9 @@ def _verb(words: list[str], launcher: str) -> int:
         from kokon.cli.engine.run import main as run
 
         return run(rest, launcher)
-    if verb == "explain":
+    if verb == "oci":
+        from kokon.cli.oci.main import main as perform
+    elif verb == "explain":
         from kokon.cli.engine.explain import main as perform
     elif verb == "why":
         from kokon.cli.engine.why import main as perform

@@ -14,18 +14,25 @@ def creation(asked: Globals, own: Arguments) -> Creation:
     """What ``create`` and ``run`` may say."""
     from kokon.errors import OptionError
 
-    preserved = own.text("preserve-fds") or "0"
-    if not (preserved.isascii() and preserved.isdecimal()) or int(preserved) > 128:
-        raise OptionError(f"{preserved!r} is no number up to 128", where="--preserve-fds")
     if own.flag("no-pivot"):
         raise OptionError("a root without pivot_root is not possible", where="--no-pivot")
     return Creation(
         console_socket=own.text("console-socket"),
         pid_file=own.text("pid-file"),
-        preserved=int(preserved),
+        preserved=preserved(own),
         systemd=asked.systemd,
         keyring=not own.flag("no-new-keyring"),
     )
+
+
+def preserved(own: Arguments) -> int:
+    """How many descriptors from 3 on are handed on."""
+    from kokon.errors import OptionError
+
+    word = own.text("preserve-fds") or "0"
+    if not (word.isascii() and word.isdecimal()) or int(word) > 128:
+        raise OptionError(f"{word!r} is no number up to 128", where="--preserve-fds")
+    return int(word)
 
 
 def main(asked: Globals, own: Arguments) -> int:

@@ -16,7 +16,7 @@ def main(asked: Globals, own: Arguments) -> int:
     """Removes it; with ``--force`` one that is gone is no error."""
     force = own.flag("force")
     try:
-        record = Record.open(asked.root, own.words[0])
+        record = Record.open(asked.root, own.words[0], unfinished=force)
     except UnknownContainer:
         if force:
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from kokon.compile import oci_checks
 from kokon.compile.inputs import RootFacts, Source
 from kokon.compile.mounts import is_bind
 from kokon.errors import RootError, SpecError
@@ -20,24 +21,31 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 
 
-def read(bundle: str) -> Spec:
-    """The configuration of a bundle; paths in it are absolute afterwards.
+def read(bundle: str) -> bytes:
+    """The text of a bundle's configuration.
 
-    :raises SpecError: it breaks the specification.
     :raises RootError: it is not there.
     """
-    from kokon.spec.oci.config import parse
     from kokon.spec.oci.json_text import LARGEST_DOCUMENT
 
     try:
         with open(f"{bundle}/{CONFIG}", "rb") as file:
-            data = file.read(LARGEST_DOCUMENT + 1)
+            return file.read(LARGEST_DOCUMENT + 1)
     except OSError as error:
         raise RootError(
             f"{bundle}/{CONFIG} cannot be read", errno=error.errno or 0,
             remedy="name the bundle's directory with --bundle",
         ) from error  # fmt: skip
-    spec = parse(data)
+
+
+def parse(data: bytes, bundle: str) -> Spec:
+    """The configuration of a bundle; paths in it are absolute afterwards.
+
+    :raises SpecError: it breaks the specification.
+    """
+    from kokon.spec.oci import config
+
+    spec = config.parse(data)
     if not spec.process.args:
         raise SpecError("there is no program to run", where="/process/args")
     spec.root.path = os.path.normpath(os.path.join(bundle, spec.root.path))
@@ -45,6 +53,7 @@ def read(bundle: str) -> Spec:
         if is_bind(mount):
             mount.source = os.path.normpath(os.path.join(bundle, mount.source))
             mount.type = "bind"
+    oci_checks.check(spec)
     return spec
 
 

@@ -10,8 +10,8 @@ from kokon.errors import HostError, KokonError, OptionError
 from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import hooks
-from kokon.runtime.oci.record import SOCKET, Record, start_of
+from kokon.runtime.oci import environment, hooks
+from kokon.runtime.oci.record import NOTED, SOCKET, Record, start_of
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
 
@@ -34,9 +34,13 @@ class Creation:
     :param pid_file: where the pid is written; "" for nowhere.
     :param preserved: descriptors from 3 on that the program gets.
     :param systemd: control groups are asked of systemd.
+    :param relays: the caller takes the terminal itself, from ``spawned``.
+    :ivar spawned: the container's first process, when it is there.
     """
 
-    __slots__ = ("console_socket", "keyring", "pid_file", "preserved", "systemd")
+    __slots__ = (
+        "console_socket", "keyring", "pid_file", "preserved", "relays", "spawned", "systemd",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,12 +50,15 @@ class Creation:
         preserved: int = 0,
         systemd: bool = False,
         keyring: bool = True,
+        relays: bool = False,
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.preserved = preserved
         self.systemd = systemd
         self.keyring = keyring
+        self.relays = relays
+        self.spawned: Spawned | None = None
 
 
 def create(root: str, identity: str, bundle: str, asked: Creation) -> Record:
@@ -62,14 +69,18 @@ def create(root: str, identity: str, bundle: str, asked: Creation) -> Record:
     """
     occupy_standard_numbers()
     bundle = os.path.abspath(bundle)
-    spec = bundles.read(bundle)
+    document = bundles.read(bundle)
+    spec = bundles.parse(document, bundle)
     check_terminal(spec, asked)
     host = facts.current()
     bundles.compile_filter(spec, host)
     record = Record.make(root, identity, _values(spec, identity, bundle))
     undo: list[Callable[[], object]] = [record.close, record.remove]
+    closing: list[Callable[[], object]] = []
     try:
-        return _create(record, spec, host, asked, undo)
+        # What exec needs is read from here: the bundle is the caller's.
+        record.keep(bundles.CONFIG, document)
+        return _create(record, spec, host, asked, undo, closing)
     except BaseException:
         for step in reversed(undo):
             try:
@@ -77,6 +88,9 @@ def create(root: str, identity: str, bundle: str, asked: Creation) -> Record:
             except (OSError, KokonError):
                 pass
         raise
+    finally:
+        for step in closing:
+            step()
 
 
 def check_terminal(spec: Spec, asked: Creation) -> None:
@@ -84,7 +98,7 @@ def check_terminal(spec: Spec, asked: Creation) -> None:
 
     :raises OptionError: one is asked for and the other is not.
     """
-    if spec.process.terminal and not asked.console_socket:
+    if spec.process.terminal and not asked.console_socket and not asked.relays:
         raise OptionError(
             "a terminal needs a socket that gets it", where="--console-socket",
             remedy="name one, or set /process/terminal to false",
@@ -116,23 +130,30 @@ def _values(spec: Spec, identity: str, bundle: str) -> dict[str, Any]:
 
 
 def _create(
-    record: Record, spec: Spec, host: HostFacts, asked: Creation, undo: list[Callable[[], object]]
+    record: Record,
+    spec: Spec,
+    host: HostFacts,
+    asked: Creation,
+    undo: list[Callable[[], object]],
+    closing: list[Callable[[], object]],
 ) -> Record:
     layout = cgroups.read_moved(host.cgroups)
-    placement = place(spec, record.identity, layout, undo)
+    placement = place(spec, record, layout, undo)
+    closing.append(placement.close)
     record.values["groups"] = placement.paths
     inherited = inherited_groups(placement)
     for at, namespace in enumerate(spec.linux.namespaces):
         if namespace.path:
             check_namespace(namespace.path, namespace.type, f"/linux/namespaces/{at}/path")
-    inherited += _namespaces(spec, undo)
-    listener = _listener(record, undo)
-    inherited.append(listener)
-    hooked = bool(spec.hooks and (spec.hooks.prestart or spec.hooks.create_runtime))
+    states = hooks.states(spec, closing)
+    handed = {"start": _listener(record, closing), **_namespaces(spec, closing), **states}
+    root_facts = bundles.root_facts(spec, host)
+    _complete(spec)
+    hooked = bool(states or (spec.hooks and (spec.hooks.prestart or spec.hooks.create_runtime)))
     plan = compile_container(
         spec,
         host,
-        bundles.root_facts(spec, host),
+        root_facts,
         Launch(
             parent_death=False,
             tasks=distinct_tasks(placement),
@@ -142,16 +163,18 @@ def _create(
             preserved=asked.preserved,
             maps_mounts=False,
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
-            terminal_size=_size(spec),
+            terminal_size=terminal_size(spec),
         ),
     )
     check.check(plan)
-    spawned = Spawned()
+    inherited += [handed[name] for name in plan.inherited[len(inherited) :]]
+    spawned = asked.spawned = Spawned()
     undo.append(spawned.end)
 
     def call_hooks(pid: int) -> None:
         record.values.update(pid=pid, pid_start=start_of(pid))
         state = record.state("creating")
+        hooks.tell(states, record)
         assert spec.hooks is not None
         hooks.run("prestart", spec.hooks.prestart, state)
         hooks.run("createRuntime", spec.hooks.create_runtime, state)
@@ -167,7 +190,10 @@ def _create(
         turns=[call_hooks] if hooked else [],
         init=spawned,
     )
-    if spec.process.terminal and spawned.await_terminal():
+    # For delete, should we be killed from here on.
+    record.values.update(pid=spawned.pid, pid_start=start_of(spawned.pid))
+    record.save()
+    if spec.process.terminal and spawned.await_terminal() and asked.console_socket:
         send_terminal(spawned.terminal, asked.console_socket)
     failed = await_created(spawned)
     if failed is not None or not spawned.pid:
@@ -190,9 +216,12 @@ def _later(plan: Plan) -> dict[str, list[str]]:
 
 
 def place(
-    spec: Spec, identity: str, layout: cgroups.CgroupLayout, undo: list[Callable[[], object]]
+    spec: Spec, record: Record, layout: cgroups.CgroupLayout, undo: list[Callable[[], object]]
 ) -> Placement:
     """The control groups of ``linux.cgroupsPath``, or below our own.
+
+    Where they will be is noted before they are made, for whoever deletes what we leave when we
+    are killed.
 
     :raises KokonError: they cannot be made, or are in use.
     """
@@ -201,21 +230,31 @@ def place(
     from kokon.security import devices
     from kokon.spec.resources import Resources
 
-    parent, name = None, f"kokon-{identity}"
+    parent, name = None, f"kokon-{record.identity}"
     path = spec.linux.cgroups_path
     if path:
         *above, name = group_path(path)
         parent = "/" + "/".join(above)
-    manager = Manager.for_host(layout, name=name, parent=parent)
     resources = spec.linux.resources or Resources()
     if os.geteuid():
         resources.devices = None  # only root may; without it nodes are the user's own anyway
     elif resources.devices or layout.of("devices"):
         resources.devices = devices.rules(resources.devices or ())
-    # Engines look into each hierarchy, by /proc/PID/cgroup.
-    placement = manager.create(resources, account=(EVERY,))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    noted = os.open(NOTED, flags, 0o600, dir_fd=record.directory)
+
+    def note(directory: str) -> None:
+        # With a slash at its end it is one that others may use too.
+        if not directory.endswith("/"):
+            os.write(noted, f"{directory}/{name}\n".encode())
+
+    manager = Manager.for_host(layout, name=name, parent=parent, note=note)
+    try:
+        # Engines look into each hierarchy, by /proc/PID/cgroup.
+        placement = manager.create(resources, account=(EVERY,))
+    finally:
+        os.close(noted)
     undo.append(manager.remove)
-    undo.append(placement.close)
     return placement
 
 
@@ -275,20 +314,17 @@ def _kind_of(fd: int) -> str:
     return next((names.get(n, n) for n, flag in NAMESPACES.items() if flag == kind), "")
 
 
-def _namespaces(spec: Spec, undo: list[Callable[[], object]]) -> list[int]:
-    """Given namespaces, opened in the order of the plan's slots."""
-    from kokon.compile.lifecycle import ORDER
-
-    paths = {each.type: each.path for each in spec.linux.namespaces if each.path}
-    opened = []
-    for kind in ORDER:
-        if kind in paths:
-            opened.append(os.open(paths[kind], os.O_RDONLY | os.O_CLOEXEC))
-            undo.append(lambda fd=opened[-1]: os.close(fd))  # type: ignore[misc]
+def _namespaces(spec: Spec, closing: list[Callable[[], object]]) -> dict[str, int]:
+    """Given namespaces, opened, by what the plan calls them."""
+    opened = {}
+    for each in spec.linux.namespaces:
+        if each.path:
+            fd = opened[f"namespace:{each.type}"] = os.open(each.path, os.O_RDONLY | os.O_CLOEXEC)
+            closing.append(lambda fd=fd: os.close(fd))  # type: ignore[misc]
     return opened
 
 
-def _listener(record: Record, undo: list[Callable[[], object]]) -> int:
+def _listener(record: Record, closing: list[Callable[[], object]]) -> int:
     """The socket on which init waits; a file of the container's own directory (row S1)."""
     import _socket
 
@@ -297,11 +333,20 @@ def _listener(record: Record, undo: list[Callable[[], object]]) -> int:
     listener.bind(f"/proc/self/fd/{record.directory}/{SOCKET}")
     listener.listen(1)
     fd = listener.detach()
-    undo.append(lambda: os.close(fd))
+    closing.append(lambda: os.close(fd))
     return fd
 
 
-def _size(spec: Spec) -> tuple[int, int]:
+def _complete(spec: Spec) -> None:
+    root = os.open(spec.root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        environment.complete(spec.process, root)
+    finally:
+        os.close(root)
+
+
+def terminal_size(spec: Spec) -> tuple[int, int]:
+    """Rows and columns, where the document says."""
     size = spec.process.console_size
     return (size.height, size.width) if size else (0, 0)
 

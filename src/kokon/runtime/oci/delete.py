@@ -9,6 +9,7 @@ from time import monotonic, sleep
 from kokon.errors import KokonError, RequestError, RetryError
 from kokon.runtime.oci import hooks
 from kokon.runtime.oci.kill import kill, manager_of
+from kokon.runtime.oci.record import NOTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def delete(record: Record, *, force: bool = False) -> list[str]:
             remedy="kill it first, or use --force",
         )  # fmt: skip
     manager_of(record).remove()
+    if "steps" not in record.values:
+        _remove_noted(record)
     warnings = _poststop(record)
     record.remove()
     return warnings
@@ -55,6 +58,26 @@ def _await_end(record: Record) -> None:
         os.waitpid(pid, 0)  # where it is our own child
     except ChildProcessError:
         pass
+
+
+def _remove_noted(record: Record) -> None:
+    """Control groups of a container whose maker was killed; what waits in them is ended.
+
+    :raises RetryError: a process does not die.
+    """
+    from kokon.cgroup.v1 import GroupV1
+    from kokon.cgroup.v2 import GroupV2
+    from kokon.kernel import cgroups
+
+    try:
+        noted = record.kept(NOTED).decode("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        return
+    layout = cgroups.read()
+    for path in noted:
+        tree = layout.showing(path)
+        if tree is not None and os.path.isdir(path):
+            (GroupV2 if tree.version == 2 else GroupV1)(path).remove()
 
 
 def _poststop(record: Record) -> list[str]:

@@ -3,6 +3,8 @@
 ROOT/ID/state.json     written anew and renamed
 ROOT/ID/lock           held by whoever changes the container
 ROOT/ID/start          the socket on which init waits; gone when the container was started
+ROOT/ID/config.json    the configuration of which it was made
+ROOT/ID/groups         where its control groups are or were about to be made
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ VERSION = "1.3.0"
 """Of the runtime specification (its state's ``ociVersion``)."""
 
 MOST_ID = 128
-STATE, LOCK, SOCKET = "state.json", "lock", "start"
+STATE, LOCK, SOCKET, NOTED = "state.json", "lock", "start", "groups"
 
 
 class UnknownContainer(RequestError):
@@ -119,9 +121,10 @@ class Record:
         return record
 
     @classmethod
-    def open(cls, root: str, identity: str) -> Record:
+    def open(cls, root: str, identity: str, *, unfinished: bool = False) -> Record:
         """One that is there; waits for whoever changes it.
 
+        :param unfinished: also one whose maker was ended before it had written anything.
         :raises UnknownContainer: there is none.
         """
         check_id(identity)
@@ -142,7 +145,9 @@ class Record:
             lock = _locked(directory)
             try:
                 values = _load(directory)
-            except BaseException:
+            except BaseException as error:
+                if unfinished and isinstance(error, FileNotFoundError):
+                    return cls(identity, directory, lock, {})
                 os.close(lock)
                 raise
         except FileNotFoundError:
@@ -157,14 +162,27 @@ class Record:
         """Writes what is kept, in one step for whoever reads."""
         from kokon.spec.oci.json_text import text
 
+        self.keep(STATE, text(self.values).encode("utf-8", "surrogateescape"))
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Writes a file of the container's directory, in one step for whoever reads."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        new = f"{STATE}.{os.getpid()}"
+        new = f"{name}.{os.getpid()}"
         fd = os.open(new, flags, 0o600, dir_fd=self.directory)
         try:
-            os.write(fd, text(self.values).encode("utf-8", "surrogateescape"))
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
         finally:
             os.close(fd)
-        os.rename(new, STATE, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        os.rename(new, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+
+    def kept(self, name: str) -> bytes:
+        """What :meth:`keep` was given.
+
+        :raises FileNotFoundError: it was never called for that.
+        """
+        return _read(self.directory, name)
 
     @property
     def pid(self) -> int:
@@ -253,13 +271,16 @@ def every(root: str) -> list[str]:
         os.close(fd)
 
 
-def start_of(pid: int) -> int | None:
+def start_of(pid: int, directory: int | None = None) -> int | None:
     """When a process was started, in ticks since boot; None for one that is gone or a zombie.
 
     A pid and this together name one process (row S4).
+
+    :param directory: /proc/PID as a descriptor, which stays of one process.
     """
+    path = f"/proc/{pid}/stat" if directory is None else "stat"
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory), "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
@@ -276,7 +297,11 @@ def _locked(directory: int) -> int:
 def _load(directory: int) -> dict[str, Any]:
     from kokon.spec.oci.json_text import load
 
-    fd = os.open(STATE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
-    with open(fd, "rb") as file:
-        values: dict[str, Any] = load(file.read())
+    values: dict[str, Any] = load(_read(directory, STATE))
     return values
+
+
+def _read(directory: int, name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    with open(fd, "rb") as file:
+        return file.read()

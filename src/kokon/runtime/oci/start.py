@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import ENOENT, ENOTDIR
+from errno import ECHILD, ENOENT, ENOTDIR
 
 from kokon.errors import HostError, RequestError
 from kokon.runtime.oci import hooks
@@ -57,6 +57,10 @@ def _refused(record: Record, step: int, error: int, detail: int) -> HostError:
     program = record.values["args"][0]
     if str(step) == max(steps, key=int, default=""):
         return cannot_execute(program, error, detail, record.identity)
+    if error == ECHILD:
+        from kokon.runtime.failure import hook_status
+
+        what, error = f"{what}: {hook_status(detail)}", 0
     return HostError(what, where=f"{record.identity}: {why}" if why else record.identity,
                      errno=error)  # fmt: skip
 

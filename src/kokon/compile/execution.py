@@ -1,0 +1,118 @@
+"""Another program in a container that runs: its namespaces are entered, none is made.
+
+What is taken away is taken by the same functions as when a container is made (rows E4, E16).
+"""
+
+from __future__ import annotations
+
+from kokon.compile import confinement, namespaces, process, scheduling
+from kokon.compile.builder import Builder
+from kokon.compile.inputs import RootFacts
+from kokon.kernel.constants import NAMESPACES
+from kokon.plan.ops import (
+    Clone,
+    Dumpable,
+    Join,
+    Open,
+    Owner,
+    StandardStreams,
+    Terminal,
+)
+from kokon.spec.runtime import Linux, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokon.compile.inputs import Launch
+    from kokon.kernel.facts import HostFacts
+    from kokon.plan.plan import Plan
+
+WHY = "exec"
+AFFINITY = "/process/execCPUAffinity"
+OUTSIDE = ("user", "pid", "time")
+"""Entered by stage 1: a pid and a time namespace are for children, and the user namespace gives
+the right to all others."""
+INSIDE = ("network", "ipc", "uts", "cgroup", "mount")
+"""Entered by stage 2: the cgroup namespace when the control group has been joined, which is not
+seen from inside it, and the mount namespace last, with which the host's paths are gone."""
+
+
+def compile_execution(
+    spec: Spec, host: HostFacts, launch: Launch, entered: tuple[str, ...]
+) -> Plan:
+    """The plan of a program in a container that runs: pure.
+
+    :param spec: the container's, with the program's own process and the container's filter.
+    :param entered: kinds of the namespaces to enter; in the others we are already.
+    """
+    plan = Builder(_own(spec), host, RootFacts("container"), launch)
+    namespaces.take_cgroups(plan)
+    slots = {kind: plan.inherit(f"namespace:{kind}") for kind in (*OUTSIDE, *INSIDE)
+             if kind in entered}  # fmt: skip
+    plan.joins_user = "user" in slots
+    # Where the user namespace is the container's own, its mappings say which ids there are.
+    plan.user_namespace = plan.joins_user and bool(spec.linux.uid_mappings)
+    process.adjust(plan)
+    affinity = spec.process.exec_cpu_affinity
+    if affinity and affinity.initial:
+        plan.early.append(scheduling.pin(affinity.initial, f"{AFFINITY}/initial"))
+    # The container's processes may have rights over us from now on, and we have descriptors of
+    # the host still (row E2).
+    plan.before.append(Dumpable(0, why=WHY))
+    if spec.process.apparmor_profile or spec.process.selinux_label:
+        # Opened here: a procfs in the container is the container's (row M4).
+        plan.proc_slot = plan.slot()
+        plan.before.append(Open(plan.proc_slot, "/proc", "the machine's /proc", why="/process"))
+    plan.before += [_join(kind, slots[kind]) for kind in OUTSIDE if kind in slots]
+    plan.before.append(Clone(
+        0,
+        cgroup=0 if launch.cgroup_directory else -1,
+        adopt=0 if host.process_1 else 1,
+        why=WHY,
+    ))  # fmt: skip
+    namespaces.release(plan)
+    process.begin(plan)
+    if affinity and affinity.final:
+        # Now that the control group has said which there are.
+        plan.add(scheduling.pin(affinity.final, f"{AFFINITY}/final"))
+    plan.inside += [_join(kind, slots[kind]) for kind in INSIDE if kind in slots]
+    _terminal(plan)
+    process.place(plan)
+    process.limit(plan)
+    confinement.drop(plan)
+    process.execute(plan)
+    return plan.plan()
+
+
+def _own(spec: Spec) -> Spec:
+    """What of the spec is for one program."""
+    linux = spec.linux
+    return Spec(
+        root=spec.root,
+        process=spec.process,
+        linux=Linux(
+            uid_mappings=linux.uid_mappings,
+            gid_mappings=linux.gid_mappings,
+            seccomp=linux.seccomp,
+            memory_policy=linux.memory_policy,
+            personality=linux.personality,
+        ),
+    )
+
+
+def _join(kind: str, slot: int) -> Join:
+    return Join(slot, NAMESPACES[kind], kind, why=WHY)
+
+
+def _terminal(plan: Builder) -> None:
+    """A terminal of the container's devpts, wherever its programs have put another /dev."""
+    process = plan.spec.process
+    if not process.terminal:
+        return
+    why = "/process/terminal"
+    root, slot = plan.slot(), plan.slot()
+    rows, columns = plan.launch.terminal_size
+    plan.add(Open(root, "/", "the container's root", why=why))
+    plan.add(Terminal(root, slot, rows, columns, "dev/pts/ptmx", 1, why=why))
+    if process.user.uid or process.user.gid:
+        plan.add(Owner(slot, process.user.uid, process.user.gid, about="the terminal", why=why))
+    plan.add(StandardStreams(slot, why=why))

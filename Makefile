@@ -9,7 +9,7 @@ PACKAGE := pyproject.toml hatch_build.py tools/compile.py $(C_SOURCES) \
 	$(shell find src/kokon -name '*.py' -o -name '*.json' -o -name py.typed)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run build generate test test-guest check check-init bench clean
+.PHONY: run build generate test test-clients test-guest check check-init bench clean
 
 run: $(USE)/installed
 	@$(USE)/bin/kokon run @python python3 -c \
@@ -26,7 +26,11 @@ generate: $(DEV)/installed
 	$(DEV)/bin/python tools/security_table.py
 
 test: $(DEV)/installed build
-	$(DEV)/bin/pytest -m "not slow" -rsfE
+	$(DEV)/bin/pytest -m "not slow" -rsfE --ignore=tests/clients
+
+# With engines that are installed: kokon under Podman, Docker and containerd, and inside of them
+test-clients: $(DEV)/installed build
+	$(DEV)/bin/pytest -rsfE tests/clients
 
 # On cgroup v2 with systemd, in a throw-away guest; VM names the command that runs one
 test-guest: $(DEV)/installed build

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine import Engine, Machine, eventually, image, need_root, runtime
+from engines import Engine, Machine, eventually, image, need_root, runtime
 
 pytestmark = pytest.mark.kernel
 

@@ -18,6 +18,7 @@ USAGE = {
     "why": "kokon why [--format text|json] QUESTION SUBJECT run [OPTIONS] ROOT [PROGRAM"
     " [ARGUMENTS…]]",
     "doctor": "kokon doctor [--format text|json]",
+    "oci": "kokon oci [OPTIONS] COMMAND [OPTIONS] [ARGUMENTS…]",
     "version": "kokon version",
     "completion": "kokon completion bash|zsh|fish",
     "help": "kokon help [VERB]",
@@ -37,6 +38,8 @@ ABOUT = {
     "doctor": "Tells what this machine can do for kokon, as the user who asks and where kokon runs:"
     " what is there, what is missing, what follows from that, and the lines for a shell that mend"
     " it. It tries things out, and leaves nothing.",
+    "oci": "Makes and drives containers from bundles (config.json), with the command line of runC:"
+    " the same as the command kokon-runtime. See kokon oci --help.",
     "version": "Prints the version of kokon, of Python and of the kernel.",
     "completion": "Prints what a shell needs to complete kokon's words.",
     "help": "Prints help.",

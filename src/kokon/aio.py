@@ -10,13 +10,15 @@
 
 What blocks (unpacking a root, making and removing control groups) is done in threads of the loop's
 executor; what takes long (the program) is waited for by the loop.  A task that is cancelled ends
-its container before it raises.
+its container before it raises.  Of very many runs some wait for their turn, so that descriptors
+suffice (``ulimit -n``); the time of a ``timeout`` begins then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from weakref import WeakKeyDictionary
 
 from kokon.api import calls, sandbox
 from kokon.api.call import Call
@@ -171,6 +173,11 @@ def _prepare_to_stream(options: dict[str, Any]) -> None:
 
 
 async def _complete(call: Call) -> CompletedProcess:
+    async with _place():
+        return await _performed(call)
+
+
+async def _performed(call: Call) -> CompletedProcess:
     await _start(call)
     try:
         assert call.exchange is not None
@@ -185,24 +192,46 @@ async def _complete(call: Call) -> CompletedProcess:
 
 
 async def _events(call: Call) -> AsyncIterator[Output | End]:
-    await _start(call)
-    exchange, ended = call.exchange, "exit"
-    assert exchange is not None
-    try:
-        while (moved := await _step(exchange, call.deadline)) != "exit":
+    async with _place():
+        await _start(call)
+        exchange, ended = call.exchange, "exit"
+        assert exchange is not None
+        try:
+            while (moved := await _step(exchange, call.deadline)) != "exit":
+                for stream_, data in call.output():
+                    yield Output(stream_, data)
+                if moved == "nothing" or (moved == "output" and call.ends_full):
+                    ended = "timeout" if moved == "nothing" else "output"
+                    call.kill()
+                    break
+            await _until(exchange, None, False)
             for stream_, data in call.output():
                 yield Output(stream_, data)
-            if moved == "nothing" or (moved == "output" and call.ends_full):
-                ended = "timeout" if moved == "nothing" else "output"
-                call.kill()
-                break
-        await _until(exchange, None, False)
-        for stream_, data in call.output():
-            yield Output(stream_, data)
-    except BaseException:
-        await _whole(_in_thread(call.abandon))
-        raise
-    yield End(await _whole(_in_thread(lambda: call.finish(ended))))
+        except BaseException:
+            await _whole(_in_thread(call.abandon))
+            raise
+        yield End(await _whole(_in_thread(lambda: call.finish(ended))))
+
+
+OF_A_RUN = 8
+"""Descriptors that a run holds at most while it lives."""
+
+_places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+def _place() -> asyncio.Semaphore:
+    """A place among the runs that may live at once in a loop: those that descriptors suffice for.
+
+    With ``ulimit -n 1024`` these are some hundred; others wait for their turn.
+    """
+    loop = asyncio.get_running_loop()
+    places = _places.get(loop)
+    if places is None:
+        from resource import RLIMIT_NOFILE, getrlimit
+
+        soft, _ = getrlimit(RLIMIT_NOFILE)
+        places = _places[loop] = asyncio.Semaphore(max(1, (soft - soft // 8) // OF_A_RUN))
+    return places
 
 
 async def _start(call: Call) -> None:

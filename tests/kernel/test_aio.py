@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -107,6 +108,19 @@ def test_two_hundred_tasks(root: str) -> None:
     assert ran(work()) == list(range(200))
     assert len(os.listdir("/proc/self/fd")) <= before + 3  # the sealed init, the owner's lock
     kokon.run(["true"], root=root)
+
+
+def test_few_descriptors_are_enough_for_many_tasks(root: str) -> None:
+    async def work() -> list[bytes]:
+        runs = (kokon.arun(["echo", "x"], root=root, capture_output=True) for _ in range(60))
+        return [result.stdout for result in await asyncio.gather(*runs)]
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        assert ran(work()) == [b"x\n"] * 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_stream(root: str) -> None:

@@ -76,7 +76,7 @@ class Call:
         self._streams = (stdin, stdout, stderr)
         self._overflow = overflow
         self._left: list[Exception] = []
-        self.deadline = deadline(timeout)
+        self.deadline: float | None = None
         self.ends_full = overflow != "truncate"
         self.exchange: Exchange | None = None
         self._process: FirstProcess | None = None
@@ -88,6 +88,7 @@ class Call:
         :raises KokonError: as ``kokon.run``.
         """
         check(*self._streams)
+        self.deadline = deadline(self._timeout)
         try:
             self._run = self._prepare()
         except KokonError as error:

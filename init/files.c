@@ -93,6 +93,56 @@ static int open_existing(int root, char *path, uint64_t resolve, char **rest)
     }
 }
 
+enum { LONGEST_PATH = 4096, MOST_LINKS = 40 };
+
+/* What a link says, with the rest of the path behind it: from the root, or from where it is. */
+static long follow(int link, const char *path, size_t length, char *result)
+{
+    char target[LONGEST_PATH];
+    size_t above = length, rest = strlen(path + length);
+    long size = syscall4(__NR_readlinkat, link, "", target, sizeof target - 1);
+    if (size < 0)
+        return size;
+    target[size] = 0;
+    while (above && path[above - 1] != '/')
+        above--;
+    if (target[0] == '/')
+        above = 0;
+    if (above + (size_t)size + rest >= LONGEST_PATH)
+        return -ENAMETOOLONG;
+    memmove(result + above + size, path + length, rest + 1);
+    memcpy(result, path, above);
+    memcpy(result + above, target, (size_t)size);
+    return 1;
+}
+
+/* Replaces the first link of the path that leads to what is missing by what it says: 1, or 0 when
+ * there is none. */
+static long follow_dangling(int root, char *path, uint64_t resolve)
+{
+    for (size_t end = 0; path[end];) {
+        while (path[end] == '/')
+            end++;
+        while (path[end] && path[end] != '/')
+            end++;
+        char kept = path[end];
+        path[end] = 0;
+        int link = openat2(root, path, O_PATH | O_NOFOLLOW, resolve);
+        int leads = openat2(root, path, O_PATH, resolve);
+        path[end] = kept;
+        long result = link < 0 ? 0 : leads == -ENOENT ? 1 : leads < 0 ? leads : 2;
+        if (leads >= 0)
+            close_fd(leads);
+        if (result == 1)
+            result = follow(link, path, end, path);
+        if (link >= 0)
+            close_fd(link);
+        if (result != 2)
+            return result;
+    }
+    return 0;
+}
+
 /* A descriptor (O_PATH) of a mount target; a missing one is made where `create` says so:
  * 1 a directory, 2 an empty file. */
 int open_target(int root, const char *path, uint64_t flags, uint64_t resolve, int create)
@@ -102,8 +152,23 @@ int open_target(int root, const char *path, uint64_t flags, uint64_t resolve, in
     int fd = openat2(root, path, O_PATH | flags, beneath);
     if (fd != -ENOENT || !create)
         return fd;
-    char *rest;
-    int base = open_existing(root, (char *)(uintptr_t)path, beneath, &rest);
+    char *rest, followed[LONGEST_PATH];
+    if (strlen(path) >= sizeof followed)
+        return -ENAMETOOLONG;
+    memcpy(followed, path, strlen(path) + 1);
+    /* A link at the end is what is covered, or made: it is followed like the others, unless no
+     * link may be. */
+    for (int links = 0; !(resolve & RESOLVE_NO_SYMLINKS) && !(flags & O_NOFOLLOW); links++) {
+        long more = links == MOST_LINKS ? -ELOOP : follow_dangling(root, followed, beneath);
+        if (more < 0)
+            return (int)more;
+        if (!more)
+            break;
+    }
+    fd = openat2(root, followed, O_PATH | flags, beneath);
+    if (fd != -ENOENT)
+        return fd;
+    int base = open_existing(root, followed, beneath, &rest);
     if (base < 0)
         return base;
     const char *last;

@@ -27,7 +27,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 BUSYBOX = Path("/bin/busybox")
 APPLETS = (
     "cat", "chmod", "echo", "env", "false", "head", "hostname", "id", "ls", "mkdir", "mount", "ps",
-    "pwd", "seq", "sh", "sleep", "stat", "test", "touch", "true", "yes",
+    "pwd", "seq", "sh", "sleep", "stat", "test", "touch", "true", "umount", "uname", "yes",
 )  # fmt: skip
 
 

@@ -290,3 +290,204 @@ def test_a_hook_that_fails(bundle: Bundle, kind: str, change: dict[str, Any], wo
         assert '"status": "stopped"' in (bundle.call("state", "c"), bundle.output())[1]
     assert words in error
     assert f"/hooks/{kind}/0" in error
+
+
+# --- mounts -------------------------------------------------------------------------------
+
+
+def bind(source: Path | str, destination: str, *options: str, **more: Any) -> dict[str, Any]:
+    return {
+        "destination": destination,
+        "source": str(source),
+        "options": ["bind", *options],
+        **more,
+    }
+
+
+def folder(bundle: Bundle, name: str = "given") -> Path:
+    """A directory beside the bundle with a file of root's."""
+    path = bundle.place / name
+    path.mkdir(mode=0o755)
+    (path / "file").write_text("x")
+    return path
+
+
+ONE = [{"containerID": 0, "hostID": 777, "size": 1}]
+
+
+def test_ids_of_a_mount_are_mapped(bundle: Bundle) -> None:
+    source = folder(bundle)
+    maps = {"uidMappings": ONE, "gidMappings": ONE}
+    bundle.config["mounts"] += [
+        bind(source, "/a", **maps), bind(source, "/b", "idmap", **maps), bind(source, "/c"),
+    ]  # fmt: skip
+    assert bundle.run("stat -c %u:%g /a/file /b/file /c/file").split() == [
+        "777:777", "777:777", "0:0",
+    ]  # fmt: skip
+
+
+def test_the_containers_own_mapping_is_implied(bundle: Bundle) -> None:
+    source = folder(bundle)
+    bundle.users()
+    os.chown(bundle.root / "tmp", 100000, 100000)
+    bundle.config["mounts"] += [bind(source, "/tmp/a", "ridmap"), bind(source, "/tmp/b")]
+    assert bundle.run("stat -c %u:%g /tmp/a/file /tmp/b/file").split() == ["0:0", "65534:65534"]
+
+
+def test_attributes_of_a_whole_tree_and_of_its_top(bundle: Bundle) -> None:
+    source = folder(bundle)
+    (source / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "x", source / "below"], check=True)
+    try:
+        bundle.config["mounts"] += [
+            bind(source, "/all", "rbind", "rro", "rnosuid"), bind(source, "/top", "rbind", "ro"),
+            bind(source, "/last", "ro", "rw", "noexec", "exec", "nodev"),
+        ]  # fmt: skip
+        said = bundle.run("cat /proc/self/mounts")
+    finally:
+        subprocess.run(["umount", source / "below"], check=True)
+    options = {line.split()[1]: line.split()[3].split(",") for line in said.splitlines()}
+    assert {"ro", "nosuid"} <= set(options["/all/below"]) and "ro" in options["/all"]
+    assert "rw" in options["/top/below"] and "ro" in options["/top"]
+    assert options["/last"][0] == "rw" and "nodev" in options["/last"]
+    assert "noexec" not in options["/last"]
+
+
+def test_destinations_through_links_stay_beneath_the_root(bundle: Bundle) -> None:
+    source = folder(bundle)
+    (bundle.root / "there").mkdir()
+    (bundle.root / "link").symlink_to("/there")
+    (bundle.root / "out").symlink_to("../../../../../kokon-test-made")
+    (bundle.root / "dangling").symlink_to("var/run/here")
+    (bundle.root / "chain").symlink_to("dangling")
+    (bundle.root / "file").symlink_to("/etc/made/by/us")
+    bundle.config["mounts"] += [
+        bind(source, "/link/deep"), bind(source, "/out"), bind(source, "/chain/x"),
+        bind(source / "file", "/file"), bind(source, "relative"),
+    ]  # fmt: skip
+    said = bundle.run("cat /there/deep/file /kokon-test-made/file /etc/made/by/us /relative/file")
+    assert said == "xxxx", said
+    assert not Path("/kokon-test-made").exists()
+
+
+def test_a_loop_of_links_is_an_error(bundle: Bundle) -> None:
+    (bundle.root / "loop").symlink_to("loop")
+    bundle.config["mounts"].append(bind(folder(bundle), "/loop"))
+    assert "/mounts/2" in bundle.refused()
+
+
+def test_modes_of_a_tmpfs(bundle: Bundle) -> None:
+    (bundle.root / "inherited").mkdir()
+    (bundle.root / "inherited").chmod(0o3751)
+    new = {"type": "tmpfs", "source": "tmpfs"}
+    bundle.config["mounts"] += [
+        {"destination": "/inherited", **new}, {"destination": "/missing", **new},
+        {"destination": "/explicit", "options": ["mode=0711"], **new},
+    ]  # fmt: skip
+    assert bundle.run("stat -c %a /inherited /missing /explicit").split() == ["3751", "1777", "711"]
+
+
+def test_a_tmpfs_that_has_what_it_covers(bundle: Bundle) -> None:
+    home = bundle.root / "home"
+    (home / "sub").mkdir(mode=0o750)
+    (home / "sub/file").write_text("inner")
+    os.chown(home / "sub/file", 12, 34)
+    os.chmod(home / "sub/file", 0o4644)
+    (home / "link").symlink_to("sub/file")
+    bundle.config["mounts"].append(
+        {"destination": "/home", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+    )
+    said = bundle.run(
+        "stat -c %a:%u:%g /home/sub /home/sub/file; cat /home/link; echo new > /home/sub/file"
+    )
+    assert said.split() == ["750:0:0", "4644:12:34", "inner"]
+    assert (home / "sub/file").read_text() == "inner"
+
+
+def test_the_order_of_mounts_is_the_documents(bundle: Bundle) -> None:
+    first, second = folder(bundle, "first"), folder(bundle, "second")
+    (first / "file").write_text("first")
+    (second / "file").write_text("second")
+    bundle.config["mounts"] += [bind(first, "/tmp"), bind(second, "/tmp")]
+    assert bundle.run("cat /tmp/file; umount /tmp; cat /tmp/file") == "secondsecond"
+
+
+def test_a_device_directory_that_is_given(bundle: Bundle) -> None:
+    source = folder(bundle)
+    bundle.config["mounts"][1] = bind(source, "/dev")
+    assert bundle.run("ls /dev").split() == ["file"]
+
+
+def test_a_file_system_that_is_not_among_ours(bundle: Bundle) -> None:
+    for name in ("lower", "upper", "work"):
+        (bundle.place / name).mkdir()
+    (bundle.place / "lower/file").write_text("lower")
+    options = [f"{name}dir={bundle.place}/{name}" for name in ("lower", "upper", "work")]
+    bundle.config["mounts"].append(
+        {"destination": "/tmp", "type": "overlay", "source": "overlay", "options": options}
+    )
+    result = bundle.run("cat /tmp/file; echo x > /tmp/new")
+    assert result == "lower" and (bundle.place / "upper/new").exists()
+
+
+# --- namespaces ---------------------------------------------------------------------------
+
+
+def test_sysfs_of_a_network_that_is_not_the_user_namespaces(bundle: Bundle) -> None:
+    bundle.users()
+    bundle.linux["namespaces"] = [
+        each for each in bundle.linux["namespaces"] if each["type"] not in ("network", "ipc")
+    ]
+    os.chown(bundle.root / "dev", 100000, 100000)
+    bundle.config["mounts"] += [
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid"]},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"},
+    ]
+    said = bundle.run("ls /sys/class | head -n 1; cat /proc/self/mounts; touch /dev/mqueue/x")
+    options = {line.split()[1]: line.split()[3] for line in said.splitlines() if "/" in line}
+    for path in ("/sys", "/dev/mqueue"):
+        assert options[path].startswith("ro"), said
+    below = [value for path, value in options.items() if path.startswith("/sys/")]
+    assert all(value.startswith("ro") for value in below)
+
+
+def test_a_user_namespace_by_path(bundle: Bundle) -> None:
+    source = folder(bundle)
+    bundle.place.chmod(0o700)  # the container's root could not come here
+    holder = subprocess.Popen(["unshare", "--user", "sleep", "60"])
+    try:
+        deadline = 100
+        while os.readlink(f"/proc/{holder.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
+            deadline -= 1
+            assert deadline
+            subprocess.run(["sleep", "0.05"], check=True)
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{holder.pid}/{name}").write_text("0 100000 65536")
+        bundle.linux["namespaces"].append({"type": "user", "path": f"/proc/{holder.pid}/ns/user"})
+        os.chown(bundle.root / "tmp", 100000, 100000)
+        bundle.config["mounts"] += [bind(source, "/tmp/a"), bind(source, "/tmp/b", "idmap")]
+        bundle.process["oomScoreAdj"] = 5
+        said = bundle.run("id -u; stat -c %u /tmp/a/file /tmp/b/file; cat /proc/self/oom_score_adj")
+    finally:
+        bundle.place.chmod(0o755)
+        holder.kill()
+        holder.wait()
+    assert said.split() == ["0", "65534", "0", "5"]
+
+
+def test_a_host_name_in_a_namespace_that_is_joined(bundle: Bundle) -> None:
+    holder = subprocess.Popen(["unshare", "--uts", "sleep", "60"])
+    try:
+        deadline = 100
+        while os.readlink(f"/proc/{holder.pid}/ns/uts") == os.readlink("/proc/self/ns/uts"):
+            deadline -= 1
+            assert deadline
+            subprocess.run(["sleep", "0.05"], check=True)
+        for each in bundle.linux["namespaces"]:
+            if each["type"] == "uts":
+                each["path"] = f"/proc/{holder.pid}/ns/uts"
+        bundle.config["hostname"] = "another"
+        assert bundle.run("hostname") == "another\n"
+    finally:
+        holder.kill()
+        holder.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
-from kokon.kernel.constants import CLONE_NEWUSER, NAMESPACES
+from kokon.kernel.constants import CLONE_NEWUSER, NAMESPACES, RESOLVE_NO_SYMLINKS
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
 
@@ -59,6 +59,20 @@ class Builder:
         self.user_namespace_slot = -1
         self.bound_devices: list[tuple[Device, int]] = []
         self.taken: dict[str, int] = {}
+
+    def owns(self, kind: str) -> bool:
+        """Whether the container's user namespace owns its namespace of a kind: file systems that
+        show one may be mounted by its owner only."""
+        if not self.user_namespace and not self.joins_user:
+            return True
+        found = next((each for each in self.spec.linux.namespaces if each.type == kind), None)
+        return found is not None and (not found.path or kind in self.launch.owned)
+
+    @property
+    def resolve(self) -> int:
+        """How mount points are looked up: an OCI document's through links of the root, which stay
+        beneath it, as engines and images count on; else through none."""
+        return 0 if self.launch.waits else RESOLVE_NO_SYMLINKS
 
     @property
     def maps_ids(self) -> bool:

@@ -44,7 +44,7 @@ def mount(plan: Builder, mount: Mount, why: str) -> None:
     shown = plan.launch.cgroup_mounts
     if [name for name, _ in shown] == [""]:
         plan.add(Attach(
-            plan.taken["cgroup:"], plan.root_slot, mount.destination, 1, RESOLVE_NO_SYMLINKS,
+            plan.taken["cgroup:"], plan.root_slot, mount.destination, 1, plan.resolve,
             about="the control group", why=why,
         ))  # fmt: skip
         return
@@ -57,7 +57,7 @@ def mount(plan: Builder, mount: Mount, why: str) -> None:
         for part in name.split(",") if "," in name else ():
             plan.add(Link(tree, part, name, why=why))
     plan.add(Attach(
-        tree, plan.root_slot, mount.destination, 1, RESOLVE_NO_SYMLINKS, about="control groups",
+        tree, plan.root_slot, mount.destination, 1, plan.resolve, about="control groups",
         why=why,
     ))  # fmt: skip
     for name, _ in shown:

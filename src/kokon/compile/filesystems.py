@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from kokon.compile import devices, mount_options
 from kokon.compile.masks import template_name
-from kokon.compile.mounts import is_bind
+from kokon.compile.mounts import is_bind, is_machines
 from kokon.errors import SpecError
 from kokon.kernel.constants import (
     PROC_SUPER_MAGIC,
-    RESOLVE_NO_SYMLINKS,
     SYSFS_MAGIC,
 )
-from kokon.plan.ops import Attach, CheckFilesystem, CloneMount, Filesystem
+from kokon.plan.ops import Attach, CheckFilesystem, CloneMount, CopyUp, Filesystem, TakeMode
 from kokon.security import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
     from kokon.spec.runtime import Mount
+
+OURS = frozenset(("tmpfs", "proc", "sysfs", "devpts", "mqueue"))
+"""What a run may mount; an OCI document has whatever the kernel has."""
 
 MAGIC = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
 
@@ -28,15 +30,20 @@ def mount(plan: Builder) -> None:
         why = f"/mounts/{index}"
         if mount.destination == "/dev" and plan.dev_slot >= 0:
             plan.add(Attach(
-                plan.dev_slot, plan.root_slot, "/dev", 1, RESOLVE_NO_SYMLINKS,
+                plan.dev_slot, plan.root_slot, "/dev", 1, plan.resolve,
                 about="our own devices", why=why,
             ))  # fmt: skip
             devices.attach_bound(plan)
         elif is_bind(mount):
             source = plan.root.sources[mount.source]
             plan.add(Attach(
-                plan.taken[mount.destination], plan.root_slot, mount.destination,
-                1 if source.directory else 2, RESOLVE_NO_SYMLINKS, about=mount.source, why=why,
+                plan.taken[why], plan.root_slot, mount.destination,
+                1 if source.directory else 2, plan.resolve, about=mount.source, why=why,
+            ))  # fmt: skip
+        elif is_machines(plan, mount):
+            plan.add(Attach(
+                plan.taken[why], plan.root_slot, mount.destination, 1, plan.resolve,
+                about=f"the machine's {mount.type}", why=why,
             ))  # fmt: skip
         elif mount.type == "cgroup":
             from kokon.compile import cgroup_mounts
@@ -49,13 +56,15 @@ def mount(plan: Builder) -> None:
 
 def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
     """A file system of a container's own."""
-    if mount.type not in mount_options.DATA or mount.type in ("bind", "overlay"):
+    others = plan.launch.waits and mount.type
+    if not others and mount.type not in OURS:
         raise SpecError(
             f"a mount of type {mount.type!r} is not possible",
             where=f"{why}/type",
             remedy="use one of bind, tmpfs, proc, sysfs, devpts, mqueue",
         )
-    options = mount_options.parse(mount.type, mount.options, f"{why}/options")
+    passes = mount.type not in OURS
+    options = mount_options.parse(mount.type, mount.options, f"{why}/options", passes)
     if mount.type == "tmpfs":
         check_ids(plan, options.data, f"{why}/options")
     data = without_unmapped_ids(plan, mount, options.data)
@@ -65,8 +74,12 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
     if mount.type == "devpts":
         plan.devpts_slot = slot
     plan.add(Filesystem(slot, mount.type, data, options.set, mount.destination, why=why))
+    if mount.type == "tmpfs" and plan.launch.waits and "mode" not in data[::2]:
+        plan.add(TakeMode(slot, plan.root_slot, mount.destination, why=why))
+    if options.copies:
+        plan.add(CopyUp(slot, plan.root_slot, mount.destination, why=f"{why}/options"))
     plan.add(Attach(
-        slot, plan.root_slot, mount.destination, 1, RESOLVE_NO_SYMLINKS, about=mount.type, why=why,
+        slot, plan.root_slot, mount.destination, 1, plan.resolve, about=mount.type, why=why,
     ))  # fmt: skip
     if mount.type in MAGIC and mount.destination in ("/proc", "/sys"):
         plan.add(CheckFilesystem(

@@ -121,13 +121,15 @@ class Launch:
     :param preserved: descriptors from 3 on that the program gets.
     :param maps_mounts: files of the root and of binds keep their owners by id-mapped mounts.
     :param cgroup_mounts: for a mount of type cgroup: names and directories of this machine.
+    :param owned: kinds of given namespaces that the given user namespace owns.
     :param without: what this machine has refused (:mod:`kokon.compile.lacks`), by name.
     """
 
     __slots__ = (
         "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "landlock",
-        "late_cgroup", "map_by_parent", "maps_mounts", "parent_death", "preserved", "reach",
-        "reaper", "resource_limits", "tasks", "terminal_size", "transfer", "waits", "without",
+        "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death", "preserved",
+        "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer", "waits",
+        "without",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +154,7 @@ class Launch:
         preserved: int = 0,
         maps_mounts: bool = True,
         cgroup_mounts: tuple[tuple[str, str], ...] = (),
+        owned: tuple[str, ...] = (),
         without: tuple[str, ...] = (),
     ) -> None:
         self.reaper = reaper
@@ -173,6 +176,7 @@ class Launch:
         self.preserved = preserved
         self.maps_mounts = maps_mounts
         self.cgroup_mounts = cgroup_mounts
+        self.owned = owned
         self.without = without
 
     def key(self) -> tuple[object, ...]:
@@ -182,5 +186,5 @@ class Launch:
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
             self.terminal_size, self.box, self.transfer, self.landlock,
             self.reach, self.without, self.admitted, self.waits, self.hooks, self.preserved,
-            self.maps_mounts, self.cgroup_mounts,
+            self.maps_mounts, self.cgroup_mounts, self.owned,
         )  # fmt: skip

@@ -46,6 +46,7 @@ def join(plan: Builder) -> None:
         # From here on nothing of the host may be mounted: sources are taken before.
         plan.privileged = False
         plan.joins_user = True
+        plan.user_namespace_slot = slots["user"]
 
 
 def take_listener(plan: Builder) -> None:

@@ -59,11 +59,13 @@ class MountOptions:
     :ivar recursive_set: the same for the whole tree; :ivar recursive_clear.
     :ivar propagation: MS_PRIVATE, …; :ivar propagation_recursive.
     :ivar recursive: rbind.
+    :ivar mapped: 1 for ids that are mapped (idmap), 2 with those of all mounts below (ridmap).
+    :ivar copies: what will be covered is copied into the new file system (tmpcopyup).
     :ivar data: pairs for fsconfig(2), a flag has None.
     """
 
-    __slots__ = ("clear", "data", "propagation", "propagation_recursive", "recursive",
-                 "recursive_clear", "recursive_set", "set")  # fmt: skip
+    __slots__ = ("clear", "copies", "data", "mapped", "propagation", "propagation_recursive",
+                 "recursive", "recursive_clear", "recursive_set", "set")  # fmt: skip
 
     def __init__(self) -> None:
         self.set = 0
@@ -73,6 +75,8 @@ class MountOptions:
         self.propagation = MS_PRIVATE
         self.propagation_recursive = True
         self.recursive = False
+        self.mapped = 0
+        self.copies = False
         self.data: list[str | None] = []
 
 
@@ -99,9 +103,10 @@ def check_value(word: str, value: str, where: str) -> None:
         )
 
 
-def parse(kind: str, options: tuple[str, ...], where: str) -> MountOptions:
+def parse(kind: str, options: tuple[str, ...], where: str, passes: bool = False) -> MountOptions:
     """The options of one mount of a file system type.
 
+    :param passes: a word that is not known goes to the file system, for the kernel to judge.
     :raises SpecError: a word that is neither a mount option nor one of the type.
     """
     result = MountOptions()
@@ -122,6 +127,12 @@ def parse(kind: str, options: tuple[str, ...], where: str) -> MountOptions:
             result.recursive = result.recursive or option == "rbind"
         elif word in DATA.get(kind, ()):
             check_value(word, value, where)
+            result.data += (word, value if equals else None)
+        elif option in ("idmap", "ridmap") and kind == "bind":
+            result.mapped = 2 if option == "ridmap" else 1
+        elif option == "tmpcopyup" and kind == "tmpfs":
+            result.copies = True
+        elif passes:
             result.data += (word, value if equals else None)
         else:
             raise SpecError(

@@ -7,13 +7,15 @@ from kokon.errors import HostError, SpecError
 from kokon.kernel.constants import (
     MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
     MS_SHARED,
     MS_SLAVE,
 )
-from kokon.plan.ops import CloneMount, MountAttributes
+from kokon.plan.ops import CloneMount, Filesystem, MapNamespace, MountAttributes
+from kokon.security import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def take_sources(plan: Builder) -> None:
         check_destination(mount, f"/mounts/{index}/destination")
         if is_bind(mount):
             take_bind(plan, mount, f"/mounts/{index}")
+        elif is_machines(plan, mount):
+            take_machines(plan, mount, f"/mounts/{index}")
     if plan.launch.cgroup_mounts:
         from kokon.compile import cgroup_mounts
 
@@ -84,16 +88,22 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
     options = mount_options.parse("bind", mount.options, f"{why}/options")
     source = plan.root.sources[mount.source]
     slot = plan.slot()
-    plan.taken[mount.destination] = slot
+    plan.taken[mount.destination] = plan.taken[why] = slot
     recursive = int(options.recursive)
     plan.source(CloneMount(slot, -1, mount.source, recursive, why=f"{why}/source"))
     mapped = MOUNT_ATTR_IDMAP if plan.maps_ids and plan.launch.maps_mounts else 0
-    if mapped and not source.maps_ids:
+    wanted = options.mapped or int(bool(mount.uid_mappings))
+    if (mapped or wanted) and not source.maps_ids:
         raise HostError(
             f"the file system of {mount.source}, or of one mounted below it, cannot map ids",
             where=f"{why}/source",
             remedy="use --userns host, or a directory on ext4, xfs, btrfs or (Linux 6.3) tmpfs",
         )
+    if wanted:
+        plan.source(MountAttributes(
+            slot, MOUNT_ATTR_IDMAP, 0, 0, wanted - 1, map_of(plan, mount, why),
+            about=mount.destination, why=f"{why}/options",
+        ))  # fmt: skip
     about = mount.destination
     tree = options.propagation
     if not options.propagation_recursive:
@@ -108,6 +118,54 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
         plan.source(MountAttributes(
             slot, options.set, options.clear, top, 0, -1, about=about, why=f"{why}/options",
         ))  # fmt: skip
+
+
+MACHINES = {
+    "proc": ("pid", "/proc"), "sysfs": ("network", "/sys"), "mqueue": ("ipc", "/dev/mqueue"),
+}  # fmt: skip
+"""File systems that show a namespace: which one, and where the machine has its own."""
+
+
+def is_machines(plan: Builder, mount: Mount) -> bool:
+    """Whether a new one may not be mounted, and the machine's is shown in its place."""
+    kind = MACHINES.get(mount.type, ("", ""))[0]
+    return bool(kind) and plan.launch.waits and not plan.owns(kind)
+
+
+def take_machines(plan: Builder, mount: Mount, why: str) -> None:
+    """The machine's own, with all below it, and never to be written."""
+    slot = plan.taken[mount.destination] = plan.taken[why] = plan.slot()
+    if mount.type == "mqueue" and plan.host.may_mount:
+        # It is mounted on few machines.
+        plan.source(Filesystem(slot, mount.type, (), 0, mount.destination, why=why))
+    else:
+        plan.source(CloneMount(slot, -1, MACHINES[mount.type][1], 1, why=why))
+    locked = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    plan.source(MountAttributes(
+        slot, locked, 0, MS_PRIVATE, 1, -1, about=mount.destination, why=why,
+    ))  # fmt: skip
+
+
+def map_of(plan: Builder, mount: Mount, why: str) -> int:
+    """The slot of the user namespace whose mappings a mount has: its own, or the container's.
+
+    :raises HostError: we have no right to map.
+    """
+    if not plan.host.may_mount or not plan.host.maps_all_ids:
+        raise HostError(
+            "the ids of a mount are mapped by the host's root only", where=why,
+            remedy="leave the mapping out",
+        )  # fmt: skip
+    if not mount.uid_mappings:
+        return plan.user_namespace_slot
+    users, groups = idmap.text(mount.uid_mappings), idmap.text(mount.gid_mappings)
+    key = f"map:{users}:{groups}"
+    if key not in plan.taken:
+        plan.taken[key] = plan.slot()
+        plan.source(MapNamespace(
+            plan.taken[key], users, groups, mount.destination, why=f"{why}/uidMappings",
+        ))  # fmt: skip
+    return plan.taken[key]
 
 
 def take_assembly_bind(plan: Builder, bind: AssemblyBind) -> None:

@@ -102,7 +102,8 @@ def release(plan: Builder) -> None:
 def configure(plan: Builder) -> None:
     """What the new uts and network namespaces own."""
     spec = plan.spec
-    if plan.new_namespaces & CLONE_NEWUTS:
+    given = plan.launch.waits and any(each.type == "uts" for each in spec.linux.namespaces)
+    if plan.new_namespaces & CLONE_NEWUTS or given:
         if spec.hostname:
             plan.add(Hostname(spec.hostname, why="/hostname"))
         if spec.domainname:

@@ -58,9 +58,3 @@ def _check_mount(mount: Mount, where: str) -> None:
             f"the ids of a new {mount.type} cannot be mapped, only those of a bind",
             where=f"{where}/uidMappings", remedy="leave the mappings out",
         )  # fmt: skip
-    for at, option in enumerate(mount.options):
-        if option == "tmpcopyup":
-            raise SpecError(
-                "what is below cannot be copied into a new file system yet",
-                where=f"{where}/options/{at}", remedy="leave it out",
-            )  # fmt: skip

@@ -6,7 +6,6 @@ from kokon.errors import SpecError
 from kokon.kernel.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
-    CLONE_NEWPID,
     CLONE_NEWTIME,
     MS_SLAVE,
     RESOURCE_LIMITS,
@@ -95,7 +94,7 @@ def _own_proc(plan: Builder) -> None:
     needed = process.apparmor_profile or process.selinux_label or linux.sysctl or linux.time_offsets
     if plan.proc_slot < 0 and (needed or plan.launch.box):
         plan.proc_slot = plan.slot()
-        if plan.user_namespace and not plan.new_namespaces & CLONE_NEWPID:
+        if not plan.owns("pid"):
             # It may not be mounted anew for processes that our user namespace does not own.
             plan.add(CloneMount(plan.proc_slot, -1, "/proc", 1, why="/process"))
         else:

@@ -17,7 +17,7 @@ from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from kokon.cgroup.manager import Placement
@@ -163,6 +163,7 @@ def _create(
             preserved=asked.preserved,
             maps_mounts=False,
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
+            owned=_owned(handed),
             terminal_size=terminal_size(spec),
         ),
     )
@@ -322,6 +323,29 @@ def _namespaces(spec: Spec, closing: list[Callable[[], object]]) -> dict[str, in
             fd = opened[f"namespace:{each.type}"] = os.open(each.path, os.O_RDONLY | os.O_CLOEXEC)
             closing.append(lambda fd=fd: os.close(fd))  # type: ignore[misc]
     return opened
+
+
+NS_GET_USERNS = 0xB701
+
+
+def _owned(handed: Mapping[str, int]) -> tuple[str, ...]:
+    """Kinds of given namespaces that the given user namespace owns (ioctl_ns(2))."""
+    if "namespace:user" not in handed:
+        return ()
+    from fcntl import ioctl
+
+    user = os.fstat(handed["namespace:user"]).st_ino
+    owned = []
+    for name, fd in handed.items():
+        if name.startswith("namespace:") and name != "namespace:user":
+            try:
+                owner = ioctl(fd, NS_GET_USERNS)
+            except PermissionError:
+                continue  # it is of a namespace above ours
+            if os.fstat(owner).st_ino == user:
+                owned.append(name.partition(":")[2])
+            os.close(owner)
+    return tuple(owned)
 
 
 def _listener(record: Record, closing: list[Callable[[], object]]) -> int:

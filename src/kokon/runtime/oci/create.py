@@ -17,13 +17,14 @@ from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from kokon.cgroup.manager import Placement
     from kokon.kernel.facts import HostFacts
     from kokon.plan.plan import Plan
     from kokon.runtime.spawn import Report
+    from kokon.spec.resources import DeviceRule
     from kokon.spec.runtime import Spec
 
 
@@ -138,7 +139,7 @@ def _create(
     closing: list[Callable[[], object]],
 ) -> Record:
     layout = cgroups.read_moved(host.cgroups)
-    placement = place(spec, record, layout, undo)
+    placement = place(spec, record, host, layout, undo)
     closing.append(placement.close)
     record.values["groups"] = placement.paths
     inherited = inherited_groups(placement)
@@ -217,7 +218,11 @@ def _later(plan: Plan) -> dict[str, list[str]]:
 
 
 def place(
-    spec: Spec, record: Record, layout: cgroups.CgroupLayout, undo: list[Callable[[], object]]
+    spec: Spec,
+    record: Record,
+    host: HostFacts,
+    layout: cgroups.CgroupLayout,
+    undo: list[Callable[[], object]],
 ) -> Placement:
     """The control groups of ``linux.cgroupsPath``, or below our own.
 
@@ -236,11 +241,14 @@ def place(
     if path:
         *above, name = group_path(path)
         parent = "/" + "/".join(above)
-    resources = spec.linux.resources or Resources()
-    if os.geteuid():
-        resources.devices = None  # only root may; without it nodes are the user's own anyway
-    elif resources.devices or layout.of("devices"):
+    resources, rules = spec.linux.resources or Resources(), None
+    if host.uid or not host.maps_all_ids:
+        # Only the machine's root may; others open no node that their user may not open anyway.
+        resources.devices = None
+    elif layout.of("devices"):
         resources.devices = devices.rules(resources.devices or ())
+    else:
+        rules, resources.devices = devices.rules(resources.devices or ()), None
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     noted = os.open(NOTED, flags, 0o600, dir_fd=record.directory)
 
@@ -256,7 +264,32 @@ def place(
     finally:
         os.close(noted)
     undo.append(manager.remove)
+    if rules and facts.current().maps_all_ids:
+        _attach_rules(placement, rules)
     return placement
+
+
+def _attach_rules(placement: Placement, rules: Sequence[DeviceRule]) -> None:
+    """Device rules on version 2, before the container's first process is there.
+
+    :raises HostError: there is no such group, or we have no right to.
+    """
+    from kokon.kernel.bpf import attach_device_program
+    from kokon.security.device_program import device_program
+
+    where, path = "/linux/resources/devices", placement.paths.get("unified")
+    if path is None:
+        raise HostError("there is neither a devices controller nor control groups v2", where=where)
+    group = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        attach_device_program(group, device_program(rules))
+    except OSError as error:
+        raise HostError(
+            "the program of device rules is refused", where=where, errno=error.errno or 0,
+            remedy="it needs CAP_SYS_ADMIN on the machine, and a kernel with CONFIG_CGROUP_BPF",
+        ) from error  # fmt: skip
+    finally:
+        os.close(group)
 
 
 def inherited_groups(placement: Placement) -> list[int]:

@@ -50,11 +50,18 @@ def check_id(identity: str) -> str:
 
 
 def default_root() -> str:
-    """/run/kokon-runtime, or below $XDG_RUNTIME_DIR for an ordinary user."""
+    """/run/kokon-runtime, or below $XDG_RUNTIME_DIR for an ordinary user, who may be root of a
+    user namespace, as under Podman."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.geteuid() and runtime.startswith("/"):
+    ordinary = os.geteuid() or (runtime and not _maps_all_ids())
+    if ordinary and runtime.startswith("/"):
         return f"{runtime}/kokon-runtime"
     return "/run/kokon-runtime" if not os.geteuid() else f"/tmp/kokon-runtime-{os.geteuid()}"
+
+
+def _maps_all_ids() -> bool:
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() == ["0", "0", "4294967295"]
 
 
 def open_root(path: str, *, make: bool = False) -> int:

@@ -37,5 +37,7 @@ def preserved(own: Arguments) -> int:
 
 def main(asked: Globals, own: Arguments) -> int:
     """Performs it."""
-    create(asked.root, own.words[0], own.text("bundle") or ".", creation(asked, own)).close()
+    options = creation(asked, own)
+    create(asked.root, own.words[0], own.text("bundle") or ".", options).close()
+    asked.warn(options.notes)
     return 0

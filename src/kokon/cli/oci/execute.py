@@ -23,7 +23,7 @@ def main(asked: Globals, own: Arguments) -> int:
         with open(own.text("process"), "rb") as file:
             document = file.read()
     detached = own.flag("detach")
-    spawned = execute(asked.root, identity, Execution(
+    execution = Execution(
         tuple(words),
         document=document,
         terminal=own.flag("tty"),
@@ -42,5 +42,7 @@ def main(asked: Globals, own: Arguments) -> int:
         pid_file=own.text("pid-file"),
         preserved=preserved(own),
         size=size(),
-    ))  # fmt: skip
+    )
+    spawned = execute(asked.root, identity, execution)
+    asked.warn(execution.notes)
     return 0 if detached else attend(spawned)

@@ -11,6 +11,8 @@ from kokon.errors import KokonError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kokon.cli.oci.arguments import Arguments
 
 FAILED = 1
@@ -38,27 +40,36 @@ class Globals:
 
     def error(self, text: str) -> None:
         """Writes an error to the log, in the shape that engines read, and to standard error."""
-        if self.log:
-            try:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-                fd = os.open(self.log, flags, 0o644)
-                try:
-                    os.write(fd, self._line(text).encode("utf-8", "backslashreplace"))
-                finally:
-                    os.close(fd)
-            except OSError:
-                pass
+        self._write("error", text)
         say(text)
 
-    def _line(self, text: str) -> str:
+    def warn(self, texts: Iterable[str]) -> None:
+        """Writes warnings to the log."""
+        for text in texts:
+            self._write("warning", text)
+
+    def _write(self, level: str, text: str) -> None:
+        if not self.log:
+            return
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self.log, flags, 0o644)
+            try:
+                os.write(fd, self._line(level, text).encode("utf-8", "backslashreplace"))
+            finally:
+                os.close(fd)
+        except OSError:
+            pass
+
+    def _line(self, level: str, text: str) -> str:
         import time
 
         from kokon.spec.oci.json_text import text as json
 
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.log_format == "json":
-            return json({"level": "error", "msg": text, "time": now}) + "\n"
-        return f'time="{now}" level=error msg={json(text)}\n'
+            return json({"level": level, "msg": text, "time": now}) + "\n"
+        return f'time="{now}" level={level} msg={json(text)}\n'
 
 
 def main(words: list[str]) -> int:

@@ -24,6 +24,7 @@ def main(asked: Globals, own: Arguments) -> int:
     detached = own.flag("detach")
     options.relays = not detached
     create(root, identity, own.text("bundle") or ".", options).close()
+    asked.warn(options.notes)
 
     def begin() -> None:
         with Record.open(root, identity) as record:

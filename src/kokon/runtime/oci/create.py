@@ -10,7 +10,7 @@ from kokon.errors import HostError, KokonError, OptionError
 from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import environment, hooks
+from kokon.runtime.oci import environment, hooks, privileges
 from kokon.runtime.oci.record import NOTED, SOCKET, Record, start_of
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
@@ -37,10 +37,12 @@ class Creation:
     :param systemd: control groups are asked of systemd.
     :param relays: the caller takes the terminal itself, from ``spawned``.
     :ivar spawned: the container's first process, when it is there.
+    :ivar notes: sentences on what was done in another sense than it was asked.
     """
 
     __slots__ = (
-        "console_socket", "keyring", "pid_file", "preserved", "relays", "spawned", "systemd",
+        "console_socket", "keyring", "notes", "pid_file", "preserved", "relays", "spawned",
+        "systemd",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +62,7 @@ class Creation:
         self.keyring = keyring
         self.relays = relays
         self.spawned: Spawned | None = None
+        self.notes: tuple[str, ...] = ()
 
 
 def create(root: str, identity: str, bundle: str, asked: Creation) -> Record:
@@ -150,6 +153,7 @@ def _create(
     handed = {"start": _listener(record, closing), **_namespaces(spec, closing), **states}
     root_facts = bundles.root_facts(spec, host)
     _complete(spec)
+    notes = privileges.limit(spec, host)
     hooked = bool(states or (spec.hooks and (spec.hooks.prestart or spec.hooks.create_runtime)))
     plan = compile_container(
         spec,
@@ -169,6 +173,7 @@ def _create(
         ),
     )
     check.check(plan)
+    asked.notes = (*notes, *placement.notes, *plan.notes)
     inherited += [handed[name] for name in plan.inherited[len(inherited) :]]
     spawned = asked.spawned = Spawned()
     undo.append(spawned.end)

@@ -11,7 +11,7 @@ from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.plan.ops import Execute
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import environment
+from kokon.runtime.oci import environment, privileges
 from kokon.runtime.oci.create import (
     distinct_tasks,
     inherited_groups,
@@ -137,6 +137,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
         spec.process.oom_score_adj = before.oom_score_adj
     _check_terminal(spec, asked)
     bundles.compile_filter(spec, host)
+    asked.notes = privileges.limit(spec, host)
     try:
         entrance = Entrance(record)
     except OSError:

@@ -21,7 +21,7 @@ class Execution:
     __slots__ = (
         "additional_gids", "apparmor", "arguments", "capabilities", "console_socket", "cwd",
         "detached", "document", "environment", "groups", "ignores_pause", "label",
-        "no_new_privileges", "pid_file", "preserved", "size", "terminal", "user",
+        "no_new_privileges", "notes", "pid_file", "preserved", "size", "terminal", "user",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Execution:
         self.cwd = cwd
         self.environment = environment
         self.user = user
+        self.notes: tuple[str, ...] = ()
         self.additional_gids = additional_gids
         self.capabilities = capabilities
         self.apparmor = apparmor

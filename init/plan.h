@@ -47,27 +47,28 @@ enum {
     OP_SIGNALS = 42,
     OP_PARENT_DEATH = 43,
     OP_DUMPABLE = 44,
-    OP_RESOURCE_LIMIT = 45,
-    OP_UMASK = 46,
-    OP_WORKING_DIRECTORY = 47,
-    OP_PERSONALITY = 48,
-    OP_SCHEDULER = 49,
-    OP_IO_PRIORITY = 50,
-    OP_CPU_AFFINITY = 51,
-    OP_MEMORY_POLICY = 52,
-    OP_GROUPS = 53,
-    OP_BOUNDING_SET = 54,
-    OP_USER = 55,
-    OP_CAPABILITIES = 56,
-    OP_AMBIENT = 57,
-    OP_NO_NEW_PRIVILEGES = 58,
-    OP_LANDLOCK = 59,
-    OP_SECCOMP = 60,
-    OP_CLOSE_DESCRIPTORS = 61,
-    OP_REAP = 62,
-    OP_FIND_PROGRAM = 63,
-    OP_EXECUTE = 64,
-    OP_COUNT = 64
+    OP_RAISE_LIMIT = 45,
+    OP_RESOURCE_LIMIT = 46,
+    OP_UMASK = 47,
+    OP_WORKING_DIRECTORY = 48,
+    OP_PERSONALITY = 49,
+    OP_SCHEDULER = 50,
+    OP_IO_PRIORITY = 51,
+    OP_CPU_AFFINITY = 52,
+    OP_MEMORY_POLICY = 53,
+    OP_GROUPS = 54,
+    OP_BOUNDING_SET = 55,
+    OP_USER = 56,
+    OP_CAPABILITIES = 57,
+    OP_AMBIENT = 58,
+    OP_NO_NEW_PRIVILEGES = 59,
+    OP_LANDLOCK = 60,
+    OP_SECCOMP = 61,
+    OP_CLOSE_DESCRIPTORS = 62,
+    OP_REAP = 63,
+    OP_FIND_PROGRAM = 64,
+    OP_EXECUTE = 65,
+    OP_COUNT = 65
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -116,6 +117,7 @@ struct op_session { struct op op; };
 struct op_signals { struct op op; };
 struct op_parent_death { struct op op; uint64_t signal; };
 struct op_dumpable { struct op op; uint64_t value; };
+struct op_raise_limit { struct op op; uint64_t resource; uint64_t hard; };
 struct op_resource_limit { struct op op; uint64_t resource; uint64_t soft; uint64_t hard; };
 struct op_umask { struct op op; uint64_t mask; };
 struct op_working_directory { struct op op; const char *path; uint64_t create; };
@@ -184,6 +186,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "",
     "n",
     "n",
+    "nn",
     "nnn",
     "n",
     "tn",
@@ -251,6 +254,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_SIGNALS: return do_signals((const void *)(op)); \
     case OP_PARENT_DEATH: return do_parent_death((const void *)(op)); \
     case OP_DUMPABLE: return do_dumpable((const void *)(op)); \
+    case OP_RAISE_LIMIT: return do_raise_limit((const void *)(op)); \
     case OP_RESOURCE_LIMIT: return do_resource_limit((const void *)(op)); \
     case OP_UMASK: return do_umask((const void *)(op)); \
     case OP_WORKING_DIRECTORY: return do_working_directory((const void *)(op)); \
@@ -316,6 +320,7 @@ int do_session(const struct op_session *);
 int do_signals(const struct op_signals *);
 int do_parent_death(const struct op_parent_death *);
 int do_dumpable(const struct op_dumpable *);
+int do_raise_limit(const struct op_raise_limit *);
 int do_resource_limit(const struct op_resource_limit *);
 int do_umask(const struct op_umask *);
 int do_working_directory(const struct op_working_directory *);

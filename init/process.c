@@ -124,6 +124,17 @@ int do_resource_limit(const struct op_resource_limit *op)
     return 0;
 }
 
+int do_raise_limit(const struct op_raise_limit *op)
+{
+    uint64_t limit[2];
+    TRY(0, syscall4(__NR_prlimit64, 0, op->resource, 0, limit));
+    if (limit[1] >= op->hard)
+        return 0;
+    limit[1] = op->hard;
+    TRY(0, syscall4(__NR_prlimit64, 0, op->resource, limit, 0));
+    return 0;
+}
+
 int do_umask(const struct op_umask *op)
 {
     TRY(0, syscall1(__NR_umask, op->mask));

@@ -196,6 +196,7 @@ CASES = [
          EBADF, "setns"),  # what is open is no namespace
     case(ops.MapNamespace, 90, f"0 {NOBODY + 200_000_000} 99999999", "0 0 1", "x", error=EINVAL,
          call="write"),
+    case(ops.RaiseLimit, 99, 5, "x", error=EINVAL, call="prlimit64"),
     case(ops.Hook, -1, "/x", ("x",), (), "x", error=EBADF, call="lseek"),
     case(ops.TakeMode, -1, ROOT, "/etc", error=EBADF, call="openat"),
     case(ops.CopyUp, -1, ROOT, "/etc", error=EBADF, call="copy"),

@@ -90,6 +90,8 @@ def make(plan: Builder) -> None:
                 host_id(linux.uid_mappings, device.uid),
                 host_id(linux.gid_mappings, device.gid), why=why,
             ))  # fmt: skip
+        elif device.type == "p":
+            put(Node(slot, name, KINDS["p"] | device.file_mode, 0, device.uid, device.gid, why=why))
         else:
             put(File(slot, name, b"", 0o644, why=why))
             node = plan.slot()

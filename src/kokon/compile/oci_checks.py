@@ -17,10 +17,10 @@ def check(spec: Spec) -> None:
     :raises SpecError: with the JSON pointer of the first such member.
     """
     linux = spec.linux
-    if not linux.namespaces:
+    if "mount" not in {namespace.type for namespace in linux.namespaces}:
         raise SpecError(
-            "the document has no namespaces: it is not for Linux, or for no container",
-            where="/linux/namespaces", remedy='add at least {"type": "mount"}',
+            "there is no mount namespace: mounts would be made on the machine",
+            where="/linux/namespaces", remedy='add {"type": "mount"}',
         )  # fmt: skip
     for where, value in (
         ("/linux/netDevices", linux.net_devices),

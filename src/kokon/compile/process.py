@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import SpecError
+from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
@@ -19,6 +20,7 @@ from kokon.plan.ops import (
     JoinCgroup,
     Keyring,
     Propagation,
+    RaiseLimit,
     Reap,
     ResourceLimit,
     Session,
@@ -75,8 +77,8 @@ def begin(plan: Builder) -> None:
 
 
 def adjust(plan: Builder) -> None:
-    """What only the outside may set where it is more than the caller has: the OOM score, and how
-    it is scheduled."""
+    """What only the outside may set where it is more than the caller has: the OOM score, how it is
+    scheduled, and the largest hard limits."""
     score = plan.spec.process.oom_score_adj
     if score is not None:
         plan.with_rights(WriteChild(
@@ -86,6 +88,14 @@ def adjust(plan: Builder) -> None:
         from kokon.compile import scheduling
 
         scheduling.prioritize(plan)
+    confined = plan.joins_user or (plan.user_namespace and plan.launch.waits)
+    if confined and plan.host.capabilities & BITS["SYS_RESOURCE"]:
+        for index, limit in enumerate(plan.spec.process.rlimits):
+            name = limit.type.removeprefix("RLIMIT_").lower()
+            if name in RESOURCE_LIMITS:
+                plan.early.append(RaiseLimit(
+                    RESOURCE_LIMITS[name], limit.hard, name, why=f"/process/rlimits/{index}/hard",
+                ))  # fmt: skip
 
 
 def _own_proc(plan: Builder) -> None:

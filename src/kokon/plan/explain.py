@@ -169,6 +169,7 @@ _WORDS: dict[type[Op], dict[str, Any]] = {
         "soft_words": lambda op: limit(op.soft),
         "hard_words": lambda op: limit(op.hard),
     },
+    ops.RaiseLimit: {"hard_words": lambda op: limit(op.hard)},
     ops.BoundingSet: {"mask_words": lambda op: _capabilities(op.mask)},
     ops.Capabilities: {"permitted_words": lambda op: _capabilities(op.permitted)},
     ops.Ambient: {"mask_words": lambda op: _capabilities(op.mask)},

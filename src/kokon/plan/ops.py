@@ -905,11 +905,30 @@ class Dumpable(Op):
         self.why = why
 
 
+class RaiseLimit(Op):
+    """Raises stage 1's own hard limit, which stage 2 inherits, where it is below: from a user
+    namespace there is no right to."""
+
+    __slots__ = ("resource", "hard", "name")
+    CODE = 45
+    PLACE = "host"
+    WIRE = (("resource", "n"), ("hard", "n"))
+    SLOTS = ()
+    TEXT = "let {name} be limited to {hard_words} at most"
+    STEPS = ("prlimit64",)
+
+    def __init__(self, resource: int, hard: int, name: str, *, why: str) -> None:
+        self.resource = resource
+        self.hard = hard
+        self.name = name
+        self.why = why
+
+
 class ResourceLimit(Op):
     """prlimit(2)."""
 
     __slots__ = ("resource", "soft", "hard", "name")
-    CODE = 45
+    CODE = 46
     PLACE = "container"
     WIRE = (("resource", "n"), ("soft", "n"), ("hard", "n"))
     SLOTS = ()
@@ -928,7 +947,7 @@ class Umask(Op):
     """umask(2)."""
 
     __slots__ = ("mask",)
-    CODE = 46
+    CODE = 47
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -944,7 +963,7 @@ class WorkingDirectory(Op):
     """openat2 beneath the root, fchdir; getcwd must begin with /."""
 
     __slots__ = ("path", "create")
-    CODE = 47
+    CODE = 48
     PLACE = "container"
     WIRE = (("path", "t"), ("create", "n"))
     SLOTS = ()
@@ -961,7 +980,7 @@ class Personality(Op):
     """personality(2)."""
 
     __slots__ = ("domain", "name")
-    CODE = 48
+    CODE = 49
     PLACE = "container"
     WIRE = (("domain", "n"),)
     SLOTS = ()
@@ -979,7 +998,7 @@ class Scheduler(Op):
     CAP_SYS_NICE of the first user namespace."""
 
     __slots__ = ("policy", "flags", "nice", "priority", "runtime", "deadline", "period", "name")
-    CODE = 49
+    CODE = 50
     PLACE = "either"
     WIRE = (
         ("policy", "n"),
@@ -1022,7 +1041,7 @@ class IoPriority(Op):
     """ioprio_set(2); of stage 2 from outside."""
 
     __slots__ = ("value", "name")
-    CODE = 50
+    CODE = 51
     PLACE = "either"
     WIRE = (("value", "n"),)
     SLOTS = ()
@@ -1039,7 +1058,7 @@ class CpuAffinity(Op):
     """sched_setaffinity(2) of itself."""
 
     __slots__ = ("mask", "cpus")
-    CODE = 51
+    CODE = 52
     PLACE = "either"
     WIRE = (("mask", "d"),)
     SLOTS = ()
@@ -1056,7 +1075,7 @@ class MemoryPolicy(Op):
     """set_mempolicy(2)."""
 
     __slots__ = ("mode", "nodes", "name")
-    CODE = 52
+    CODE = 53
     PLACE = "container"
     WIRE = (("mode", "n"), ("nodes", "d"))
     SLOTS = ()
@@ -1074,7 +1093,7 @@ class Groups(Op):
     """setgroups(2), u32 each."""
 
     __slots__ = ("groups",)
-    CODE = 53
+    CODE = 54
     PLACE = "container"
     WIRE = (("groups", "d"),)
     SLOTS = ()
@@ -1090,7 +1109,7 @@ class BoundingSet(Op):
     """prctl(PR_CAPBSET_DROP)."""
 
     __slots__ = ("mask",)
-    CODE = 54
+    CODE = 55
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -1106,7 +1125,7 @@ class User(Op):
     """Keeps the capabilities over the change where ``keep``; Capabilities follows."""
 
     __slots__ = ("uid", "gid", "keep")
-    CODE = 55
+    CODE = 56
     PLACE = "container"
     WIRE = (("uid", "n"), ("gid", "n"), ("keep", "n"))
     SLOTS = ()
@@ -1124,7 +1143,7 @@ class Capabilities(Op):
     """capset(2)."""
 
     __slots__ = ("effective", "permitted", "inheritable")
-    CODE = 56
+    CODE = 57
     PLACE = "container"
     WIRE = (("effective", "n"), ("permitted", "n"), ("inheritable", "n"))
     SLOTS = ()
@@ -1142,7 +1161,7 @@ class Ambient(Op):
     """prctl(PR_CAP_AMBIENT)."""
 
     __slots__ = ("mask",)
-    CODE = 57
+    CODE = 58
     PLACE = "container"
     WIRE = (("mask", "n"),)
     SLOTS = ()
@@ -1158,7 +1177,7 @@ class NoNewPrivileges(Op):
     """prctl(PR_SET_NO_NEW_PRIVS)."""
 
     __slots__ = ()
-    CODE = 58
+    CODE = 59
     PLACE = "container"
     WIRE = ()
     SLOTS = ()
@@ -1175,7 +1194,7 @@ class Landlock(Op):
     bit where the path may be missing; ports are pairs of access and port."""
 
     __slots__ = ("files", "network", "scopes", "paths", "accesses", "ports")
-    CODE = 59
+    CODE = 60
     PLACE = "container"
     WIRE = (
         ("files", "n"),
@@ -1213,7 +1232,7 @@ class Seccomp(Op):
     """seccomp(2)."""
 
     __slots__ = ("program", "flags")
-    CODE = 60
+    CODE = 61
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
     SLOTS = ()
@@ -1231,7 +1250,7 @@ class CloseDescriptors(Op):
     that is moved, could lead through one that is open."""
 
     __slots__ = ("preserved",)
-    CODE = 61
+    CODE = 62
     PLACE = "container"
     WIRE = (("preserved", "n"),)
     SLOTS = ()
@@ -1249,7 +1268,7 @@ class Reap(Op):
     leave."""
 
     __slots__ = ("all",)
-    CODE = 62
+    CODE = 63
     PLACE = "container"
     WIRE = (("all", "n"),)
     SLOTS = ()
@@ -1266,7 +1285,7 @@ class FindProgram(Op):
     user may run it is seen later. Its details are those of Execute."""
 
     __slots__ = ("paths",)
-    CODE = 63
+    CODE = 64
     PLACE = "container"
     WIRE = (("paths", "l"),)
     SLOTS = ()
@@ -1282,7 +1301,7 @@ class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 64
+    CODE = 65
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     SLOTS = ()
@@ -1348,6 +1367,7 @@ OPS: tuple[type[Op], ...] = (
     Signals,
     ParentDeath,
     Dumpable,
+    RaiseLimit,
     ResourceLimit,
     Umask,
     WorkingDirectory,

@@ -92,6 +92,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.WriteProc, EROFS): "/proc/sys is read-only around kokon",
     (ops.ResourceLimit, EPERM): "a hard limit cannot be raised without CAP_SYS_RESOURCE:"
     " ask for less",
+    (ops.RaiseLimit, EPERM): "a hard limit cannot be raised without CAP_SYS_RESOURCE: ask for less",
     (ops.ResourceLimit, EINVAL): "the soft limit is above the hard one",
     (ops.WorkingDirectory, ELOOP): "the kernel's own links below /proc are not followed",
     (ops.WorkingDirectory, ENOTDIR): "a part of it is no directory",

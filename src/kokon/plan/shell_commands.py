@@ -276,6 +276,7 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
     ops.IdMap: _id_map,
     ops.UserNamespace: _remark("it is needed for mounts with mapped ids only"),
     ops.WriteChild: lambda inside, op: inside.do(write(op.content, f"/proc/self/{op.file}")),
+    ops.RaiseLimit: _missing("prlimit(1) could, by root"),
     ops.MapNamespace: _remark("it is needed for mounts with mapped ids only"),
     ops.Hook: _missing("a hook wants the state of a container, which this script is not"),
     ops.TakeMode: _missing("the new file system keeps its own mode"),

@@ -244,6 +244,11 @@ TABLE = (
         "prctl(PR_SET_PDEATHSIG); cleared by a change of ids, so after it."),
     Row("Dumpable", "either", "value:num=0",
         "{value_words}", "prctl", "prctl(PR_SET_DUMPABLE)."),
+    Row("RaiseLimit", "host", "resource:num hard:num name:words",
+        "let {name} be limited to {hard_words} at most",
+        "prlimit64",
+        "Raises stage 1's own hard limit, which stage 2 inherits, where it is below: from a user"
+        " namespace there is no right to."),
     Row("ResourceLimit", "container", "resource:num soft:num hard:num name:words",
         "limit {name} to {soft_words} (hard {hard_words})", "prlimit64", "prlimit(2)."),
     Row("Umask", "container", "mask:num", "set the umask {mask:#o}", "umask", "umask(2)."),

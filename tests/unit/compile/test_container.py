@@ -109,8 +109,6 @@ def kinds(made: Plan) -> list[type[ops.Op]]:
          "/linux/sysctl/net.x", "would change the host: the container has no own network"),
         ({"linux": {"namespaces": (Namespace("mount", "/proc/1/ns/mnt"),)}},
          "/linux/namespaces/0/path", "cannot be made in another's mount namespace"),
-        ({"linux": {"namespaces": (Namespace("pid", "/proc/1/ns/pid"),)}},
-         "/linux/namespaces", "there is no mount namespace"),
         ({"process": {"args": ()}}, "/process/args", "there is no program to run"),
         ({"process": {"terminal": True}}, "/process/terminal", "a devpts of the container's own"),
         ({"process": {"rlimits": (ResourceLimit("RLIMIT_OPEN", 1, 1),)}},

@@ -315,3 +315,11 @@ def test_modes_of_the_store(box: kokon.Sandbox) -> None:
     from kokon import paths
 
     assert stat.S_IMODE(os.stat(paths.store()).st_mode) == 0o700
+
+
+def test_limits_of_a_process(root: str) -> None:
+    with kokon.Sandbox(root=root, ulimits={"nofile": 90}) as box:
+        assert said(box, "ulimit -n", ulimits={"nofile": 80}) == "80\n"
+    lowest = kokon.run(["sh", "-c", "ulimit -n"], root="@host", level="landlock",
+                       ulimits={"nofile": 70}, capture_output=True, init=False)  # fmt: skip
+    assert lowest.stdout == b"70\n"

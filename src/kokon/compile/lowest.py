@@ -52,6 +52,7 @@ def compile_lowest(
     process.begin(plan)
     namespaces.release(plan)
     process.place(plan)
+    process.limit(plan)
     drop_rights(plan)
     # Without a scope nothing tells what the program has left from what is not ours.
     scoped = host.landlock >= landlock.SCOPES

@@ -109,7 +109,7 @@ struct op_domainname { struct op op; const char *name; };
 struct op_loopback { struct op op; };
 struct op_write_proc { struct op op; int64_t proc; uint64_t own; const char *path; const char *content; };
 struct op_keyring { struct op op; };
-struct op_terminal { struct op op; int64_t root; int64_t slot; uint64_t rows; uint64_t columns; const char *path; uint64_t across; };
+struct op_terminal { struct op op; int64_t root; int64_t slot; uint64_t rows; uint64_t columns; const char *path; uint64_t across; uint64_t plain; };
 struct op_clone_descriptor { struct op op; int64_t slot; int64_t source; };
 struct op_standard_streams { struct op op; int64_t slot; };
 struct op_owner { struct op op; int64_t slot; uint64_t uid; uint64_t gid; };
@@ -178,7 +178,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "",
     "sntt",
     "",
-    "ssnntn",
+    "ssnntnn",
     "ss",
     "s",
     "snn",

@@ -42,6 +42,12 @@ int do_terminal(const struct op_terminal *op)
     TRY(2, peer = (int)syscall3(__NR_ioctl, master, 0x5441 /* TIOCGPTPEER */,
                                 O_RDWR | O_NOCTTY | O_CLOEXEC));
     slot_set(op->slot, peer);
+    if (op->plain) {
+        struct { unsigned input, output, control, local; unsigned char rest[64]; } modes;
+        TRY(6, syscall3(__NR_ioctl, peer, 0x5401 /* TCGETS */, &modes));
+        modes.output &= ~4U; /* ONLCR */
+        TRY(6, syscall3(__NR_ioctl, peer, 0x5402 /* TCSETS */, &modes));
+    }
     if (op->rows)
         TRY(3, syscall3(__NR_ioctl, master, 0x5414 /* TIOCSWINSZ */, size));
     TRY(4, send_descriptors(REPORT_TERMINAL, &master, 1));

@@ -112,7 +112,8 @@ def _terminal(plan: Builder) -> None:
     root, slot = plan.slot(), plan.slot()
     rows, columns = plan.launch.terminal_size
     plan.add(Open(root, "/", "the container's root", why=why))
-    plan.add(Terminal(root, slot, rows, columns, "dev/pts/ptmx", 1, why=why))
+    plain = int(plan.launch.plain_newlines)
+    plan.add(Terminal(root, slot, rows, columns, "dev/pts/ptmx", 1, plain, why=why))
     if process.user.uid or process.user.gid:
         plan.add(Owner(slot, process.user.uid, process.user.gid, about="the terminal", why=why))
     plan.add(StandardStreams(slot, why=why))

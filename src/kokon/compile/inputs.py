@@ -112,6 +112,7 @@ class Launch:
     :param files: small files that are mounted into the container: path to content.
     :param resource_limits: what stands in for a control group's limits, as (name, value).
     :param terminal_size: rows and columns of a new terminal.
+    :param plain_newlines: the terminal sends newlines as they are written (ONLCR is off).
     :param box: the namespaces are handed over to kokon; no program runs in them yet.
     :param transfer: in a box, a file is moved in place of a program.
     :param landlock: Landlock is a second wall above the namespaces.
@@ -127,9 +128,9 @@ class Launch:
 
     __slots__ = (
         "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "landlock",
-        "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death", "preserved",
-        "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer", "waits",
-        "without",
+        "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death", "plain_newlines",
+        "preserved", "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer",
+        "waits", "without",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +146,7 @@ class Launch:
         files: Mapping[str, bytes] | None = None,
         resource_limits: tuple[tuple[str, int], ...] = (),
         terminal_size: tuple[int, int] = (0, 0),
+        plain_newlines: bool = False,
         box: bool = False,
         transfer: bool = False,
         landlock: bool = False,
@@ -167,6 +169,7 @@ class Launch:
         self.files = dict(files or {})
         self.resource_limits = resource_limits
         self.terminal_size = terminal_size
+        self.plain_newlines = plain_newlines
         self.box = box
         self.transfer = transfer
         self.landlock = landlock
@@ -186,5 +189,5 @@ class Launch:
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
             self.terminal_size, self.box, self.transfer, self.landlock,
             self.reach, self.without, self.admitted, self.waits, self.hooks, self.preserved,
-            self.maps_mounts, self.cgroup_mounts, self.owned,
+            self.plain_newlines, self.maps_mounts, self.cgroup_mounts, self.owned,
         )  # fmt: skip

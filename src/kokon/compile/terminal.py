@@ -26,7 +26,8 @@ def make(plan: Builder) -> None:
         )
     slot = plan.slot()
     rows, columns = plan.launch.terminal_size
-    plan.add(Terminal(plan.devpts_slot, slot, rows, columns, why=WHY))
+    plain = int(plan.launch.plain_newlines)
+    plan.add(Terminal(plan.devpts_slot, slot, rows, columns, plain=plain, why=WHY))
     if process.user.uid or process.user.gid:
         plan.add(Owner(slot, process.user.uid, process.user.gid, about="the terminal", why=WHY))
     if plan.dev_slot >= 0:

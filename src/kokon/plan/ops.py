@@ -746,9 +746,10 @@ class Keyring(Op):
 
 class Terminal(Op):
     """The master goes to kokon by SCM_RIGHTS, the peer into the slot; ``across``: the path may
-    lead over mounts, for one that a running container has made."""
+    lead over mounts, for one that a running container has made; ``plain``: newlines go out as
+    they are written."""
 
-    __slots__ = ("root", "slot", "rows", "columns", "path", "across")
+    __slots__ = ("root", "slot", "rows", "columns", "path", "across", "plain")
     CODE = 37
     PLACE = "container"
     WIRE = (
@@ -758,6 +759,7 @@ class Terminal(Op):
         ("columns", "n"),
         ("path", "t"),
         ("across", "n"),
+        ("plain", "n"),
     )
     SLOTS = ("root", "slot")
     TEXT = "open a terminal in the container's devpts"
@@ -768,6 +770,7 @@ class Terminal(Op):
         "ioctl(TIOCSWINSZ)",
         "sendmsg",
         "fstatfs",
+        "ioctl(TCSETS)",
     )
 
     def __init__(
@@ -778,6 +781,7 @@ class Terminal(Op):
         columns: int = 0,
         path: str = "ptmx",
         across: int = 0,
+        plain: int = 0,
         *,
         why: str,
     ) -> None:
@@ -787,6 +791,7 @@ class Terminal(Op):
         self.columns = columns
         self.path = path
         self.across = across
+        self.plain = plain
         self.why = why
 
 

@@ -216,11 +216,14 @@ TABLE = (
         "take a new session keyring", "keyctl", "keyctl(KEYCTL_JOIN_SESSION_KEYRING)."),
     # --- the terminal ---------------------------------------------------------------------
     Row("Terminal", "container",
-        "root:slot slot:slot rows:num=0 columns:num=0 path:text=ptmx across:num=0",
+        "root:slot slot:slot rows:num=0 columns:num=0 path:text=ptmx across:num=0"
+        " plain:num=0",
         "open a terminal in the container's devpts",
-        "openat2 ioctl(TIOCSPTLCK) ioctl(TIOCGPTPEER) ioctl(TIOCSWINSZ) sendmsg fstatfs",
+        "openat2 ioctl(TIOCSPTLCK) ioctl(TIOCGPTPEER) ioctl(TIOCSWINSZ) sendmsg fstatfs"
+        " ioctl(TCSETS)",
         "The master goes to kokon by SCM_RIGHTS, the peer into the slot; ``across``: the path may"
-        " lead over mounts, for one that a running container has made."),
+        " lead over mounts, for one that a running container has made; ``plain``: newlines go out"
+        " as they are written."),
     Row("CloneDescriptor", "container", "slot:slot source:slot about:words",
         "take the mount of {about}",
         "open_tree",

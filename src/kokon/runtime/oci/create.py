@@ -170,6 +170,7 @@ def _create(
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
             owned=_owned(handed),
             terminal_size=terminal_size(spec),
+            plain_newlines=bool(asked.console_socket),
         ),
     )
     check.check(plan)
@@ -444,12 +445,7 @@ def send_terminal(master: int, path: str) -> None:
     :raises OptionError: nobody does.
     """
     import _socket
-    import termios
 
-    # As runC: the program's newlines are left alone.
-    modes = termios.tcgetattr(master)
-    modes[1] &= ~termios.ONLCR
-    termios.tcsetattr(master, termios.TCSANOW, modes)
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         channel.connect(path)

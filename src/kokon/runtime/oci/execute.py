@@ -156,6 +156,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
                 cgroup_directory=entrance.placement.directory_fd is not None,
                 preserved=asked.preserved,
                 terminal_size=terminal_size(spec) if size else asked.size,
+                plain_newlines=bool(asked.console_socket),
             ),
             tuple(entrance.namespaces),
         )

@@ -241,6 +241,21 @@ def test_delete_force_cleans_what_a_killed_create_has_left(runtime: Runtime) -> 
     assert (True, True) in stages, "no creator was killed in the middle"
 
 
+def test_delete_force_cleans_after_a_create_that_was_killed_in_a_hook(runtime: Runtime) -> None:
+    """Its control groups are there, and are in no state yet."""
+    runtime.config["hooks"] = {"createRuntime": [_hook(runtime, "slow", "sleep 1")]}
+    runtime.write()
+    creator = subprocess.Popen(
+        runtime.command("create", "@a"), cwd=runtime.bundle, stdin=subprocess.DEVNULL
+    )
+    until((runtime.place / "hooks").exists, "the hook is not called")
+    creator.kill()
+    creator.wait()
+    assert groups_of(runtime.prefix)
+    runtime.ok("delete", "--force", "@a")
+    assert runtime.left() == []
+
+
 def test_a_directory_without_state_is_removed_by_force_alone(runtime: Runtime) -> None:
     (runtime.root / runtime.name("a")).mkdir(parents=True, mode=0o700)
     runtime.root.chmod(0o700)

@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
+IDENTITY = f"config-{os.getpid()}"
 DEV = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]}
 
 
@@ -74,21 +75,21 @@ class Bundle:
 
     def refused(self, *words: str) -> str:
         """The error of ``create``; nothing is left of it."""
-        result = self.call("create", *words, "c")
+        result = self.call("create", *words, IDENTITY)
         assert result.returncode == 1, result.stderr
-        assert "container does not exist" in self.call("state", "c").stderr
+        assert "container does not exist" in self.call("state", IDENTITY).stderr
         return result.stderr
 
     def create(self) -> None:
-        result = self.call("create", "c")
+        result = self.call("create", IDENTITY)
         assert result.returncode == 0, result.stderr
 
     def start(self) -> str:
         """What the program says until it ends, or the error."""
-        result = self.call("start", "c")
+        result = self.call("start", IDENTITY)
         if result.returncode:
             return result.stderr
-        pid = json.loads((self.place / "run/c/state.json").read_text())["pid"]
+        pid = json.loads((self.place / f"run/{IDENTITY}/state.json").read_text())["pid"]
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -107,7 +108,7 @@ class Bundle:
         try:
             return self.start()
         finally:
-            self.call("delete", "--force", "c")
+            self.call("delete", "--force", IDENTITY)
 
     def users(self) -> None:
         """A user namespace of its own."""
@@ -123,7 +124,7 @@ def bundle(tmp_path: Path) -> Iterator[Bundle]:
             directory.chmod(0o755)
     made = Bundle(tmp_path)
     yield made
-    made.call("delete", "--force", "c")
+    made.call("delete", "--force", IDENTITY)
 
 
 # --- what is refused ----------------------------------------------------------------------
@@ -236,10 +237,10 @@ def test_hooks_in_their_order_with_the_state(bundle: Bundle) -> None:
     }
     bundle.create()
     created = said.read_text()
-    pid = json.loads((bundle.place / "run/c/state.json").read_text())["pid"]
+    pid = json.loads((bundle.place / f"run/{IDENTITY}/state.json").read_text())["pid"]
     assert not (bundle.root / "tmp/said").exists()
     bundle.start()
-    bundle.call("delete", "c")
+    bundle.call("delete", IDENTITY)
     words = [line.partition(" ") for line in said.read_text().splitlines()]
     assert [word for word, _, _ in words] == [
         "prestart", "createRuntime", "createContainer", "second", "poststart", "poststop",
@@ -247,7 +248,7 @@ def test_hooks_in_their_order_with_the_state(bundle: Bundle) -> None:
     statuses = ["creating"] * 4 + ["running", "stopped"]
     for (_, _, rest), status in zip(words, statuses, strict=True):
         state = json.loads(rest)
-        assert (state["id"], state["bundle"]) == ("c", str(bundle.path))
+        assert (state["id"], state["bundle"]) == (IDENTITY, str(bundle.path))
         assert state["status"] == status or (status == "running" and state["status"] == "stopped")
     assert f'"pid":{pid}' in created.splitlines()[2]
     word, user, rest = (bundle.root / "tmp/said").read_text().split(" ", 2)
@@ -287,7 +288,7 @@ def test_a_hook_that_fails(bundle: Bundle, kind: str, change: dict[str, Any], wo
     else:
         bundle.create()
         error = bundle.start()
-        assert '"status": "stopped"' in (bundle.call("state", "c"), bundle.output())[1]
+        assert '"status": "stopped"' in (bundle.call("state", IDENTITY), bundle.output())[1]
     assert words in error
     assert f"/hooks/{kind}/0" in error
 
@@ -416,6 +417,33 @@ def test_a_device_directory_that_is_given(bundle: Bundle) -> None:
     source = folder(bundle)
     bundle.config["mounts"][1] = bind(source, "/dev")
     assert bundle.run("ls /dev").split() == ["file"]
+
+
+def test_devices_are_in_every_container(bundle: Bundle) -> None:
+    device = {"type": "c", "major": 1, "minor": 3, "fileMode": 0o620, "uid": 3, "gid": 4}
+    pipe = {"path": "/dev/pipe", "type": "p", "fileMode": 0o600}
+    bundle.linux["devices"] = [{"path": "/dev/net/deep", **device}, pipe]
+    for mounts in ([PROC], [PROC, {**DEV, "destination": "/dev/./"}]):
+        bundle.config["mounts"] = mounts
+        said = bundle.run("stat -c '%F %a %u:%g %t:%T' /dev/net/deep /dev/null /dev/pipe")
+        assert said.splitlines()[-3:] == [
+            "character special file 620 3:4 1:3", "character special file 666 0:0 1:3",
+            "fifo 600 0:0 0:0",
+        ]  # fmt: skip
+
+
+def test_a_hook_inside_has_no_descriptors_of_ours(bundle: Bundle) -> None:
+    script = "ls /proc/self/fd > /tmp/said"
+    bundle.config["hooks"] = {
+        kind: [{"path": path, "args": ["sh", "-c", script.replace("/tmp", above)]}]
+        for kind, path, above in (
+            ("createContainer", "/bin/busybox", str(bundle.root)),
+            ("startContainer", "/bin/busybox", "/tmp"),
+        )
+    }
+    bundle.run("true")
+    for path in ("said", "tmp/said"):
+        assert (bundle.root / path).read_text().split() == ["0", "1", "2", "3"]
 
 
 def test_a_file_system_that_is_not_among_ours(bundle: Bundle) -> None:

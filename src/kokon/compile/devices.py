@@ -54,9 +54,13 @@ def makes_nodes(plan: Builder) -> bool:
 
 
 def make(plan: Builder) -> None:
-    """The tmpfs for /dev, filled but for bound devices, when the spec mounts a tmpfs there."""
+    """The tmpfs for /dev, filled but for bound devices, when the spec mounts a tmpfs there.
+
+    An OCI document that mounts nothing there has one too: some devices are in every container.
+    What is bound there has the devices that it has, and no others, as in other runtimes.
+    """
     mount = next((m for m in plan.spec.mounts if m.destination == "/dev"), None)
-    if mount is None or mount.type != "tmpfs":
+    if (mount is None and not plan.launch.waits) or (mount is not None and mount.type != "tmpfs"):
         return
     slot = plan.dev_slot = plan.slot()
     # Stage 1 makes the tmpfs where it makes nodes; its owner is root of the container.
@@ -66,7 +70,7 @@ def make(plan: Builder) -> None:
     group = host_id(linux.gid_mappings, 0) if nodes else 0
     options: tuple[str | None, ...] = ("mode", "755", "size", "64k")
     attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
-    if plan.launch.waits:
+    if plan.launch.waits and mount is not None:
         where = f"/mounts/{plan.spec.mounts.index(mount)}/options"
         asked = mount_options.parse("tmpfs", mount.options, where)
         options, attributes = tuple(asked.data), asked.set

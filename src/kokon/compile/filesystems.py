@@ -26,14 +26,12 @@ MAGIC = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
 
 def mount(plan: Builder) -> None:
     """Each mount of the spec, then the small files of the launch."""
+    if plan.dev_slot >= 0 and all(mount.destination != "/dev" for mount in plan.spec.mounts):
+        attach_devices(plan, "/linux/devices")
     for index, mount in enumerate(plan.spec.mounts):
         why = f"/mounts/{index}"
         if mount.destination == "/dev" and plan.dev_slot >= 0:
-            plan.add(Attach(
-                plan.dev_slot, plan.root_slot, "/dev", 1, plan.resolve,
-                about="our own devices", why=why,
-            ))  # fmt: skip
-            devices.attach_bound(plan)
+            attach_devices(plan, why)
         elif is_bind(mount):
             source = plan.root.sources[mount.source]
             plan.add(Attach(
@@ -52,6 +50,14 @@ def mount(plan: Builder) -> None:
         else:
             new_filesystem(plan, mount, why)
     small_files(plan)
+
+
+def attach_devices(plan: Builder, why: str) -> None:
+    """The /dev of the container's own."""
+    plan.add(Attach(
+        plan.dev_slot, plan.root_slot, "/dev", 1, plan.resolve, about="our own devices", why=why,
+    ))  # fmt: skip
+    devices.attach_bound(plan)
 
 
 def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:

@@ -51,6 +51,8 @@ def parse(data: bytes, bundle: str) -> Spec:
         raise SpecError("there is no program to run", where="/process/args")
     spec.root.path = os.path.normpath(os.path.join(bundle, spec.root.path))
     for mount in spec.mounts:
+        parts = mount.destination.split("/")
+        mount.destination = "/" + "/".join(part for part in parts if part not in ("", "."))
         if is_bind(mount):
             mount.source = os.path.normpath(os.path.join(bundle, mount.source))
             mount.type = "bind"

@@ -156,6 +156,23 @@ static int parent_of(int pid)
     return parent;
 }
 
+/* The file by a directory that the process has open, and from there to the top. */
+static int by_descriptors(int pid, const char *file)
+{
+    char path[512];
+    int found = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    DIR *all = opendir(path);
+    struct dirent *entry;
+    while (all && (entry = readdir(all))) {
+        snprintf(path, sizeof path, "fd/%s/../../../../../../../..%s", entry->d_name, file);
+        found |= entry->d_name[0] != '.' && opens(pid, path, O_RDONLY) >= 0;
+    }
+    if (all)
+        closedir(all);
+    return found;
+}
+
 static void watch(double seconds, int parent, const char *file)
 {
     static char known[1 << 22], outside[256];
@@ -173,7 +190,7 @@ static void watch(double seconds, int parent, const char *file)
             known[pid] = 1;
             while (!first && parent_of(pid) == parent) {
                 seen++;
-                if (*file ? opens(pid, outside, O_RDONLY) >= 0
+                if (*file ? opens(pid, outside, O_RDONLY) >= 0 || by_descriptors(pid, file)
                           : opens(pid, "mem", O_RDWR) >= 0 || opens(pid, "environ", O_RDONLY) >= 0) {
                     reached++;
                     break;

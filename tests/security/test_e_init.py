@@ -1,8 +1,7 @@
 """Rows E1, E2 and E3: init cannot be written to or looked into, and nothing of the host is open.
 
-Joining a running container (exec) does not exist yet: for E1 and E2 the loop against it comes with
-it.  What can be reached now is kokon's process 1, which stays, and init while it starts, seen from
-a container that shares the host's processes.
+What can be reached is kokon's process 1, which stays, and init while it starts, seen from a
+container that shares the host's processes; ``test_e_exec.py`` has what joins a container.
 """
 
 from __future__ import annotations

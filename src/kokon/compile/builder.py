@@ -26,6 +26,7 @@ class Builder:
     :ivar user_namespace: the container gets a user namespace of its own.
     :ivar joins_user: it gets one that another container has.
     :ivar states: slots of files with the container's state, by kind of hook.
+    :ivar rights_first: stage 1 enters namespaces, with which it loses the host's paths or rights.
     :ivar root_slot: the container's root, once ``roots`` has made it.
     :ivar taken: slots of mounts, taken from the host or new, by destination.
     """
@@ -40,6 +41,7 @@ class Builder:
             if not namespace.path:
                 self.new_namespaces |= NAMESPACES[namespace.type]
         self.joins_user = False
+        self.rights_first = False
         self.listener_slot = -1
         self.states: dict[str, int] = {}
         self.user_namespace = bool(self.new_namespaces & CLONE_NEWUSER)
@@ -116,7 +118,7 @@ class Builder:
 
     def with_rights(self, op: Op) -> None:
         """A step of stage 1 while it has the caller's rights."""
-        (self.early if self.joins_user else self.outside).append(op)
+        (self.early if self.joins_user or self.rights_first else self.outside).append(op)
 
     def plan(self) -> Plan:
         """The whole plan."""

@@ -11,6 +11,7 @@ from kokon.compile.inputs import RootFacts
 from kokon.kernel.constants import NAMESPACES
 from kokon.plan.ops import (
     Clone,
+    CloneMount,
     Dumpable,
     Join,
     Open,
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
 WHY = "exec"
 AFFINITY = "/process/execCPUAffinity"
-OUTSIDE = ("user", "pid", "time")
-"""Entered by stage 1: a pid and a time namespace are for children, and the user namespace gives
-the right to all others."""
-INSIDE = ("network", "ipc", "uts", "cgroup", "mount")
-"""Entered by stage 2: the cgroup namespace when the control group has been joined, which is not
-seen from inside it, and the mount namespace last, with which the host's paths are gone."""
+OUTSIDE = ("user", "network", "ipc", "uts", "time", "pid", "mount")
+"""Entered by stage 1, the user namespace first: it gives the right to the others.  The container
+sees stage 2 from its first moment on, and may have the right to trace it: by then it has neither
+a root nor a directory of the host (row E2)."""
+INSIDE = ("cgroup",)
+"""Entered by stage 2, in its control group: from inside the group of stage 1 cannot be seen, and
+nothing be cloned out of it (cgroup_namespaces(7), nsdelegate)."""
 
 
 def compile_execution(
@@ -49,6 +51,7 @@ def compile_execution(
     slots = {kind: plan.inherit(f"namespace:{kind}") for kind in (*OUTSIDE, *INSIDE)
              if kind in entered}  # fmt: skip
     plan.joins_user = "user" in slots
+    plan.rights_first = True
     # Where the user namespace is the container's own, its mappings say which ids there are.
     plan.user_namespace = plan.joins_user and bool(spec.linux.uid_mappings)
     process.adjust(plan)
@@ -58,8 +61,13 @@ def compile_execution(
     # The container's processes may have rights over us from now on, and we have descriptors of
     # the host still (row E2).
     plan.before.append(Dumpable(0, why=WHY))
-    if spec.process.apparmor_profile or spec.process.selinux_label:
-        # Opened here: a procfs in the container is the container's (row M4).
+    if launch.cgroup_directory and plan.privileged:
+        # A way up from the directory would lead to the host's root: of a mount of its own there
+        # is none.
+        plan.before.append(CloneMount(0, 0, ".", why=WHY))
+    if plan.joins_user and (spec.process.apparmor_profile or spec.process.selinux_label):
+        # Opened here: in that namespace none can be made, and those in the container are the
+        # container's (row M4). It has no right to trace us there.
         plan.proc_slot = plan.slot()
         plan.before.append(Open(plan.proc_slot, "/proc", "the machine's /proc", why="/process"))
     plan.before += [_join(kind, slots[kind]) for kind in OUTSIDE if kind in slots]

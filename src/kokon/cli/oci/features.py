@@ -29,7 +29,9 @@ def features() -> dict[str, Any]:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
         "hooks": [name for name, *_ in HOOKS.fields],
-        "mountOptions": sorted({*WORDS, *recursive, *IGNORED, *propagation}),
+        "mountOptions": sorted(
+            {*WORDS, *recursive, *IGNORED, *propagation, "idmap", "ridmap", "tmpcopyup"}
+        ),
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
 from test_oci_config import DEV, PROC, Bundle, bundle
 
-from kokon.kernel import cgroups, facts
+from kokon.kernel import cgroups
 
 __all__ = ["bundle"]  # the fixture
 
@@ -81,7 +80,8 @@ def test_without_rules_a_device_is_forbidden(bundle: Bundle) -> None:
         pytest.skip("has no device rules without a program on version 2")
     (bundle.root / "bin/mknod").symlink_to("busybox")
     bundle.process["capabilities"] = MKNOD
-    said = bundle.run("mknod /disk b 254 0 && echo made; head -c 1 /disk || echo forbidden")
+    # The kernel's log, which whoever has a node of it may open for writing.
+    said = bundle.run("mknod /log c 1 11 && echo made; (: >> /log) || echo forbidden")
     assert said.split() == ["made", "forbidden"]
 
 
@@ -108,23 +108,3 @@ def test_the_machines_ptmx_is_not_the_containers(bundle: Bundle) -> None:
     bundle.linux["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]
     (bundle.root / "bin/readlink").symlink_to("busybox")
     assert bundle.run("readlink /dev/ptmx") == "pts/ptmx\n"
-
-
-def test_a_capability_that_nobody_can_grant(bundle: Bundle) -> None:
-    """It is no error, but a warning in the log (config.md, Linux Process)."""
-    from kokon.kernel.capabilities import NAMES, names
-
-    bounding = facts.read().bounding
-    lacking = [name for name in NAMES if name not in names(bounding)]
-    if not lacking:
-        pytest.skip("we have every capability")
-    every = [f"CAP_{name}" for name in NAMES]
-    bundle.process["capabilities"] = {"bounding": every, "effective": every, "permitted": every}
-    bundle.process["args"] = ["cat", "/proc/self/status"]
-    log = bundle.place / "log.json"
-    made = bundle.call("--log", str(log), "--log-format", "json", "create", "c")
-    assert made.returncode == 0, made.stderr
-    status = dict(line.split(":", 1) for line in bundle.start().splitlines())
-    assert int(status["CapEff"], 16) == bounding
-    warning = json.loads(log.read_text().splitlines()[0])
-    assert warning["level"] == "warning" and lacking[0] in warning["msg"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from test_oci_config import DEV, PROC, Bundle, bundle
+from test_oci_config import DEV, IDENTITY, PROC, Bundle, bundle
 
 from kokon.kernel import cgroups
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 from test_oci_config import DEV, IDENTITY, PROC, Bundle, bundle
 
-from kokon.kernel import cgroups
+from kokon.kernel import cgroups, facts
+from kokon.kernel.capabilities import NAMES, names
 
 __all__ = ["bundle"]  # the fixture
 
@@ -108,3 +110,28 @@ def test_the_machines_ptmx_is_not_the_containers(bundle: Bundle) -> None:
     bundle.linux["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]
     (bundle.root / "bin/readlink").symlink_to("busybox")
     assert bundle.run("readlink /dev/ptmx") == "pts/ptmx\n"
+
+
+def test_a_capability_that_nobody_can_grant(bundle: Bundle) -> None:
+    """It is no error, but a warning in the log (config.md, Linux Process)."""
+    bounding = facts.read().bounding
+    lacking = [name for name in NAMES if name not in names(bounding)]
+    if not lacking:
+        pytest.skip("we have every capability")
+    every = [f"CAP_{name}" for name in NAMES]
+    bundle.process["capabilities"] = {"bounding": every, "effective": every, "permitted": every}
+    bundle.process["args"] = ["cat", "/proc/self/status"]
+    log = bundle.place / "log.json"
+    made = bundle.call("--log", str(log), "--log-format", "json", "create", IDENTITY)
+    assert made.returncode == 0, made.stderr
+    status = dict(line.split(":", 1) for line in bundle.start().splitlines())
+    assert int(status["CapEff"], 16) == bounding
+    warning = json.loads(log.read_text().splitlines()[0])
+    assert warning["level"] == "warning" and lacking[0] in warning["msg"]
+
+
+def test_groups_of_systemd_are_refused(bundle: Bundle) -> None:
+    """Else they would be made beside systemd, under a name with colons."""
+    made = bundle.call("--systemd-cgroup", "create", IDENTITY)
+    assert made.returncode == 1 and "--systemd-cgroup: " in made.stderr
+    assert bundle.call("--systemd-cgroup", "delete", "--force", IDENTITY).returncode == 0

@@ -88,7 +88,6 @@ def compile_program(spec: Spec, host: HostFacts, launch: Launch) -> Plan:
     terminal.make(plan)
     masks.cover(plan)
     process.place(plan)
-    process.limit(plan)
     confinement.drop(plan)
     if launch.transfer:
         transfer(plan)

@@ -1,9 +1,10 @@
-"""The end of init: groups, ids, capabilities, no new privileges, and the filter last (row E16)."""
+"""The end of init: limits, ids, capabilities, no new privileges, and the filter last (row E16)."""
 
 from __future__ import annotations
 
 from struct import pack
 
+from kokon.compile import process as processes
 from kokon.errors import HostError
 from kokon.kernel.capabilities import BITS
 from kokon.plan.ops import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 def drop(plan: Builder) -> None:
     """Everything that only ever takes rights away, in the one order that leaves no gap."""
+    processes.limit(plan)
     process = plan.spec.process
     user, sets = process.user, process.capabilities
     check_user(plan)

@@ -65,11 +65,8 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
         return plan.plan()
     process.place(plan)  # umask, working directory
     if launch.waits:
-        from kokon.compile import lifecycle
-
         lifecycle.await_start(plan)  # created; goes on when it is started
-    process.limit(plan)  # resource limits
-    confinement.drop(plan)  # groups, ids, capabilities, no new privileges, Landlock, the filter
+    confinement.drop(plan)  # limits, ids, capabilities, no new privileges, Landlock, the filter
     if launch.waits:
         lifecycle.run_hooks(plan, "startContainer")
     process.execute(plan)  # descriptors closed, the program runs

@@ -85,7 +85,6 @@ def compile_execution(
     plan.inside += [_join(kind, slots[kind]) for kind in INSIDE if kind in slots]
     _terminal(plan)
     process.place(plan)
-    process.limit(plan)
     confinement.drop(plan)
     process.execute(plan)
     return plan.plan()

@@ -52,7 +52,6 @@ def compile_lowest(
     process.begin(plan)
     namespaces.release(plan)
     process.place(plan)
-    process.limit(plan)
     drop_rights(plan)
     # Without a scope nothing tells what the program has left from what is not ours.
     scoped = host.landlock >= landlock.SCOPES
@@ -84,6 +83,7 @@ def compile_lowest(
 
 def drop_rights(plan: Builder) -> None:
     """Whatever the caller may give up: it stays the same user."""
+    process.limit(plan)
     host, user = plan.host, plan.spec.process.user
     drops = host.capabilities & BITS["SETPCAP"]
     plan.add(BoundingSet(0 if drops else host.bounding, why="/process/capabilities/bounding"))

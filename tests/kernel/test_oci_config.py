@@ -519,3 +519,26 @@ def test_a_host_name_in_a_namespace_that_is_joined(bundle: Bundle) -> None:
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_a_given_namespace_that_is_none_of_its_kind(bundle: Bundle) -> None:
+    pipe = bundle.place / "pipe"
+    os.mkfifo(pipe)
+    uts = next(each for each in bundle.linux["namespaces"] if each["type"] == "uts")
+    for path, said in (
+        ("/proc/self/ns/ipc", "is no uts namespace"),
+        (os.fspath(pipe), "is no uts namespace"),  # and nobody waits for its other end
+        ("/no/such/namespace", "cannot be opened: No such file"),
+    ):
+        uts["path"] = path
+        error = bundle.refused()
+        assert said in error and "/linux/namespaces/3/path" in error, error
+    # A bind of one has no link by whose name it could be known.
+    bound = bundle.place / "bound"
+    bound.touch()
+    subprocess.run(["mount", "--bind", "/proc/self/ns/uts", bound], check=True)
+    try:
+        uts["path"] = os.fspath(bound)
+        assert bundle.run("hostname") == f"{os.uname().nodename}\n"
+    finally:
+        subprocess.run(["umount", bound], check=True)

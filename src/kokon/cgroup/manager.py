@@ -42,6 +42,21 @@ class Placement:
         self.directory_fd: int | None = None
 
     @property
+    def descriptors(self) -> list[int]:
+        """Of the directory and of the ``tasks`` files, in the order of a plan's slots."""
+        first = [] if self.directory_fd is None else [self.directory_fd]
+        return [*first, *self.tasks_fds]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """A controller for each of ``tasks_fds``: those mounted together have one group."""
+        seen: dict[str, str] = {}
+        for key, path in self.paths.items():
+            if key != UNIFIED:
+                seen.setdefault(path, key)
+        return tuple(seen.values())
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was taken in another sense than it was said."""
         return tuple(write.note for write in self.writes if write.note)

@@ -152,19 +152,9 @@ def place_below(
 
 
 def _hand_over(placed: Placed, placement: Placement) -> None:
-    """The descriptors of the groups, in the order of the plan's inherited slots."""
-    if placement.directory_fd is not None:
-        placed.directory = True
-        placed.descriptors.append(placement.directory_fd)
-    placed.descriptors += placement.tasks_fds
-    from kokon.cgroup.usage import UNIFIED
-
-    # Controllers that are mounted together share a group, and so a descriptor.
-    seen: dict[str, str] = {}
-    for key, path in placement.paths.items():
-        if key != UNIFIED:
-            seen.setdefault(path, key)
-    placed.tasks = tuple(seen.values())
+    placed.directory = placement.directory_fd is not None
+    placed.descriptors = placement.descriptors
+    placed.tasks = placement.tasks
 
 
 SURVIVORS = (

@@ -10,21 +10,19 @@ from kokon.errors import HostError, KokonError, OptionError
 from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import environment, hooks, privileges
-from kokon.runtime.oci.record import NOTED, SOCKET, Record, start_of
+from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges
+from kokon.runtime.oci.record import SOCKET, Record, start_of
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from typing import Any
 
-    from kokon.cgroup.manager import Placement
     from kokon.kernel.facts import HostFacts
     from kokon.plan.plan import Plan
     from kokon.runtime.spawn import Report
-    from kokon.spec.resources import DeviceRule
     from kokon.spec.runtime import Spec
 
 
@@ -142,15 +140,13 @@ def _create(
     closing: list[Callable[[], object]],
 ) -> Record:
     layout = cgroups.read_moved(host.cgroups)
-    placement = place(spec, record, host, layout, undo)
+    placement = groups.place(spec, record, host, layout, undo)
     closing.append(placement.close)
     record.values["groups"] = placement.paths
-    inherited = inherited_groups(placement)
-    for at, namespace in enumerate(spec.linux.namespaces):
-        if namespace.path:
-            check_namespace(namespace.path, namespace.type, f"/linux/namespaces/{at}/path")
+    inherited = placement.descriptors
+    given = namespaces.open_given(spec, closing)
     states = hooks.states(spec, closing)
-    handed = {"start": _listener(record, closing), **_namespaces(spec, closing), **states}
+    handed = {"start": _listener(record, closing), **given, **states}
     root_facts = bundles.root_facts(spec, host)
     _complete(spec)
     notes = privileges.limit(spec, host)
@@ -161,14 +157,14 @@ def _create(
         root_facts,
         Launch(
             parent_death=False,
-            tasks=distinct_tasks(placement),
+            tasks=placement.tasks,
             cgroup_directory=placement.directory_fd is not None,
             waits=True,
             hooks=hooked,
             preserved=asked.preserved,
             maps_mounts=False,
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
-            owned=_owned(handed),
+            owned=namespaces.owned(given),
             terminal_size=terminal_size(spec),
             plain_newlines=bool(asked.console_socket),
         ),
@@ -221,170 +217,6 @@ def _later(plan: Plan) -> dict[str, list[str]]:
     ops = plan.ops
     first = next(at for at, op in enumerate(ops) if isinstance(op, AwaitStart)) + 1
     return {str(at): [sentence(ops[at]), ops[at].why] for at in range(first, len(ops))}
-
-
-def place(
-    spec: Spec,
-    record: Record,
-    host: HostFacts,
-    layout: cgroups.CgroupLayout,
-    undo: list[Callable[[], object]],
-) -> Placement:
-    """The control groups of ``linux.cgroupsPath``, or below our own.
-
-    Where they will be is noted before they are made, for whoever deletes what we leave when we
-    are killed.
-
-    :raises KokonError: they cannot be made, or are in use.
-    """
-    from kokon.cgroup.manager import Manager
-    from kokon.cgroup.tables import EVERY, group_path
-    from kokon.security import devices
-    from kokon.spec.resources import Resources
-
-    parent, name = None, f"kokon-{record.identity}"
-    path = spec.linux.cgroups_path
-    if path:
-        *above, name = group_path(path)
-        parent = "/" + "/".join(above)
-    resources, rules = spec.linux.resources or Resources(), None
-    if host.uid or not host.maps_all_ids:
-        # Only the machine's root may; others open no node that their user may not open anyway.
-        resources.devices = None
-    elif layout.of("devices"):
-        resources.devices = devices.rules(resources.devices or ())
-    else:
-        rules, resources.devices = devices.rules(resources.devices or ()), None
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    noted = os.open(NOTED, flags, 0o600, dir_fd=record.directory)
-
-    def note(directory: str) -> None:
-        # With a slash at its end it is one that others may use too.
-        if not directory.endswith("/"):
-            os.write(noted, f"{directory}/{name}\n".encode())
-
-    manager = Manager.for_host(layout, name=name, parent=parent, note=note)
-    try:
-        # Engines look into each hierarchy, by /proc/PID/cgroup.
-        placement = manager.create(resources, account=(EVERY,))
-    finally:
-        os.close(noted)
-    undo.append(manager.remove)
-    if rules and facts.current().maps_all_ids:
-        _attach_rules(placement, rules)
-    return placement
-
-
-def _attach_rules(placement: Placement, rules: Sequence[DeviceRule]) -> None:
-    """Device rules on version 2, before the container's first process is there.
-
-    :raises HostError: there is no such group, or we have no right to.
-    """
-    from kokon.kernel.bpf import attach_device_program
-    from kokon.security.device_program import device_program
-
-    where, path = "/linux/resources/devices", placement.paths.get("unified")
-    if path is None:
-        raise HostError("there is neither a devices controller nor control groups v2", where=where)
-    group = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        attach_device_program(group, device_program(rules))
-    except OSError as error:
-        raise HostError(
-            "the program of device rules is refused", where=where, errno=error.errno or 0,
-            remedy="it needs CAP_SYS_ADMIN on the machine, and a kernel with CONFIG_CGROUP_BPF",
-        ) from error  # fmt: skip
-    finally:
-        os.close(group)
-
-
-def inherited_groups(placement: Placement) -> list[int]:
-    """Descriptors of the groups, in the order of the plan's slots."""
-    first = [] if placement.directory_fd is None else [placement.directory_fd]
-    return [*first, *placement.tasks_fds]
-
-
-def distinct_tasks(placement: Placement) -> tuple[str, ...]:
-    """The controllers whose groups have to be joined; those mounted together once."""
-    seen: dict[str, str] = {}
-    for key, path in placement.paths.items():
-        if key != "unified":
-            seen.setdefault(path, key)
-    return tuple(seen.values())
-
-
-def check_namespace(path: str, kind: str, where: str) -> None:
-    """A path is a namespace of its kind.
-
-    :raises KokonError: it is not.
-    """
-    from kokon.errors import SpecError
-
-    names = {"network": "net", "mount": "mnt"}
-    try:
-        # A bind of /proc/PID/ns/net has the link's own name for it.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise SpecError(
-            f"the namespace {path} cannot be opened", where=where, errno=error.errno or 0
-        ) from error
-    try:
-        found = os.readlink(f"/proc/self/fd/{fd}")
-        word = names.get(kind, kind)
-        known = found.startswith(f"{word}:[") or _kind_of(fd) == word
-    finally:
-        os.close(fd)
-    if not known:
-        raise SpecError(f"{path} is no {kind} namespace", where=where)
-
-
-NS_GET_NSTYPE = 0xB703
-
-
-def _kind_of(fd: int) -> str:
-    from fcntl import ioctl
-
-    from kokon.kernel.constants import NAMESPACES
-
-    try:
-        kind = ioctl(fd, NS_GET_NSTYPE)
-    except OSError:
-        return ""
-    names = {"network": "net", "mount": "mnt"}
-    return next((names.get(n, n) for n, flag in NAMESPACES.items() if flag == kind), "")
-
-
-def _namespaces(spec: Spec, closing: list[Callable[[], object]]) -> dict[str, int]:
-    """Given namespaces, opened, by what the plan calls them."""
-    opened = {}
-    for each in spec.linux.namespaces:
-        if each.path:
-            fd = opened[f"namespace:{each.type}"] = os.open(each.path, os.O_RDONLY | os.O_CLOEXEC)
-            closing.append(lambda fd=fd: os.close(fd))  # type: ignore[misc]
-    return opened
-
-
-NS_GET_USERNS = 0xB701
-
-
-def _owned(handed: Mapping[str, int]) -> tuple[str, ...]:
-    """Kinds of given namespaces that the given user namespace owns (ioctl_ns(2))."""
-    if "namespace:user" not in handed:
-        return ()
-    from fcntl import ioctl
-
-    user = os.fstat(handed["namespace:user"]).st_ino
-    owned = []
-    for name, fd in handed.items():
-        if name.startswith("namespace:") and name != "namespace:user":
-            try:
-                owner = ioctl(fd, NS_GET_USERNS)
-            except PermissionError:
-                continue  # it is of a namespace above ours
-            if os.fstat(owner).st_ino == user:
-                owned.append(name.partition(":")[2])
-            os.close(owner)
-    return tuple(owned)
 
 
 def _listener(record: Record, closing: list[Callable[[], object]]) -> int:

@@ -13,8 +13,6 @@ from kokon.plan.ops import Execute
 from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import environment, privileges
 from kokon.runtime.oci.create import (
-    distinct_tasks,
-    inherited_groups,
     refused,
     send_terminal,
     terminal_size,
@@ -152,7 +150,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
             host,
             Launch(
                 parent_death=False,
-                tasks=distinct_tasks(entrance.placement),
+                tasks=entrance.placement.tasks,
                 cgroup_directory=entrance.placement.directory_fd is not None,
                 preserved=asked.preserved,
                 terminal_size=terminal_size(spec) if size else asked.size,
@@ -165,7 +163,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
             os.set_inheritable(fd, True)
         spawn(
             wire.encode(plan),
-            [*inherited_groups(entrance.placement), *entrance.namespaces.values()],
+            [*entrance.placement.descriptors, *entrance.namespaces.values()],
             (0, 1, 2),
             receives=spec.process.terminal,
             preserved=asked.preserved,

@@ -30,8 +30,8 @@ def examine() -> Report:
 
 
 def _machine(host: HostFacts) -> Machine:
-    status = _status()
-    subuid, subgid = _text("/etc/subuid"), _text("/etc/subgid")
+    status = facts.own_status()
+    subuid, subgid = facts.read_text("/etc/subuid"), facts.read_text("/etc/subgid")
     user = _user(host.uid)
     store = _existing(paths.store())
     table = filesystems.mount_table()
@@ -42,14 +42,14 @@ def _machine(host: HostFacts) -> Machine:
     return Machine(
         facts=host,
         user=user,
-        distribution=_distribution(_text("/etc/os-release")),
+        distribution=_distribution(facts.read_text("/etc/os-release")),
         executable=_executable(),
         container=_container(table),
         settings=_settings(),
         filtered=status.get("Seccomp", "0") == "2",
         no_new_privileges=status.get("NoNewPrivs", "0") == "1",
-        label=_text("/proc/self/attr/current").strip("\0\n"),
-        enforcing=_text("/sys/fs/selinux/enforce") == "1",
+        label=facts.read_text("/proc/self/attr/current").strip("\0\n"),
+        enforcing=facts.read_text("/sys/fs/selinux/enforce") == "1",
         landlock=_landlock(),
         helpers=_helpers(table),
         subordinate=(
@@ -100,23 +100,10 @@ SETTINGS = (
 
 
 def _settings() -> dict[str, str]:
-    found = {"lsm": _text("/sys/kernel/security/lsm").strip()}
+    found = {"lsm": facts.read_text("/sys/kernel/security/lsm").strip()}
     for name in SETTINGS:
-        found[name] = _text("/proc/sys/" + name.replace(".", "/")).strip()
+        found[name] = facts.read_text("/proc/sys/" + name.replace(".", "/")).strip()
     return {name: value for name, value in found.items() if value}
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _status() -> dict[str, str]:
-    pairs = (line.partition(":") for line in _text("/proc/self/status").splitlines())
-    return {name: value.strip() for name, _, value in pairs}
 
 
 def _user(uid: int) -> str:
@@ -193,9 +180,9 @@ def _container(table: filesystems.MountTable) -> str:
     hosts = table.of("/etc/hosts")
     if os.path.exists("/.dockerenv") and hosts and hosts.mount_point != "/":
         return "docker"
-    named = _text("/run/systemd/container").strip()
+    named = facts.read_text("/run/systemd/container").strip()
     if not named:
-        for entry in _text("/proc/1/environ").split("\0"):
+        for entry in facts.read_text("/proc/1/environ").split("\0"):
             if entry.startswith("container="):
                 named = entry.partition("=")[2]
     return named if named.isascii() and named.replace("-", "").isalnum() else ""

@@ -116,7 +116,9 @@ def _claim() -> int:
     """Claims a range by a link that holds our token: made in one step, and only once."""
     directory = owner.private_directory(owner.private_directory(paths.state()) + "/ids")
     us = owner.current()
-    for first in idmap.private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
+    for first in idmap.private_ranges(
+        facts.read_text("/etc/subuid"), facts.read_text("/etc/subgid")
+    ):
         try:
             os.symlink(us.token, f"{directory}/{first}")
         except FileExistsError:
@@ -142,14 +144,6 @@ def release_claims(tokens: set[str]) -> None:
                 os.unlink(f"{directory}/{name}")
         except FileNotFoundError:
             pass
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def write_by_helpers(host: HostFacts, mappings: Mappings, pid: int) -> None:

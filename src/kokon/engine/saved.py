@@ -125,7 +125,9 @@ def _steps(prepared: Prepared, interactive: bool) -> list[Record]:
 def _claim(first: int) -> Record:
     """The ranges that the launcher may claim: all are written with as many digits."""
     found: list[int] = []
-    for start in idmap.private_ranges(_read("/etc/subuid"), _read("/etc/subgid")):
+    for start in idmap.private_ranges(
+        facts.read_text("/etc/subuid"), facts.read_text("/etc/subgid")
+    ):
         if len(found) == CANDIDATES:
             break
         found.append(start)
@@ -230,11 +232,3 @@ def _write(words: Sequence[str], data: bytes) -> None:
         names.sort(key=lambda name: os.lstat(f"{directory}/{name}").st_mtime_ns)
         for name in names[:-MOST]:
             os.unlink(f"{directory}/{name}")
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -8,7 +8,7 @@ from errno import EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
 
 from kokon.engine import explain
 from kokon.engine.run import prepare
-from kokon.kernel import constants, mountinfo, safe_paths
+from kokon.kernel import constants, facts, mountinfo, safe_paths
 from kokon.plan import why as plan_why
 from kokon.plan.answer import Answer, Entry, Known
 from kokon.plan.provenance import asked_by
@@ -78,7 +78,7 @@ class Machine:
             gid_map=tuple(mapping.key() for mapping in spec.linux.gid_mappings),
             calls={kind: (AUDIT[kind], numbers(kind)) for kind in kinds},
             architecture=host.architecture,
-            filtered="\nSeccomp:\t2" in _text("/proc/self/status"),
+            filtered=facts.own_status().get("Seccomp") == "2",
             port_start=_port_start(),
             limits=tuple(_limits(prepared)),
         )
@@ -141,9 +141,9 @@ class Machine:
 
     def _mount_of(self, fd: int) -> Mount | None:
         if not self._mounts:
-            text = _text("/proc/self/mountinfo")
+            text = facts.read_text("/proc/self/mountinfo")
             self._mounts = {mount.mount_id: mount for mount in mountinfo.parse(text)}
-        for line in _text(f"/proc/self/fdinfo/{fd}").splitlines():
+        for line in facts.read_text(f"/proc/self/fdinfo/{fd}").splitlines():
             if line.startswith("mnt_id:"):
                 return self._mounts.get(int(line[7:]))
         return None
@@ -155,14 +155,6 @@ class Machine:
         for fd in self._sources.values():
             os.close(fd)
         self._sources.clear()
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""
 
 
 def _flags(mount: Mount) -> int:
@@ -197,7 +189,7 @@ def _is_fixed(fd: int) -> bool:
 
 
 def _port_start() -> int | None:
-    text = _text("/proc/sys/net/ipv4/ip_unprivileged_port_start").strip()
+    text = facts.read_text("/proc/sys/net/ipv4/ip_unprivileged_port_start").strip()
     return int(text) if text.isdecimal() else None
 
 

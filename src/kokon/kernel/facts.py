@@ -144,8 +144,8 @@ class HostFacts:
         return cls(**fields)
 
 
-def _text(path: str) -> str:
-    """A small file, or nothing where it cannot be read."""
+def read_text(path: str) -> str:
+    """A small file whole, or nothing where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read().decode("utf-8", "surrogateescape")
@@ -154,12 +154,13 @@ def _text(path: str) -> str:
 
 
 def _number(path: str, default: int) -> int:
-    text = _text(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdecimal() else default
 
 
-def _status(text: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in text.splitlines())
+def own_status() -> dict[str, str]:
+    """``/proc/self/status`` as name to value (proc_pid_status(5))."""
+    pairs = (line.partition(":") for line in read_text("/proc/self/status").splitlines())
     return {name: value.strip() for name, _, value in pairs}
 
 
@@ -176,7 +177,7 @@ def subordinate_ranges(text: str, name: str, uid: int) -> tuple[tuple[int, int],
 
 def _user_name(uid: int) -> str:
     """Our own name, from /etc/passwd: subuid names people rather than numbers."""
-    for line in _text("/etc/passwd").splitlines():
+    for line in read_text("/etc/passwd").splitlines():
         fields = line.split(":")
         if len(fields) > 2 and fields[2] == str(uid):
             return fields[0]
@@ -193,7 +194,7 @@ def find_program(name: str) -> str:
 
 
 def _id_map(path: str) -> tuple[tuple[int, int, int], ...]:
-    lines = (line.split() for line in _text(path).splitlines())
+    lines = (line.split() for line in read_text(path).splitlines())
     return tuple((int(inside), int(outside), int(size)) for inside, outside, size in lines)
 
 
@@ -215,14 +216,14 @@ def landlock_version(kernel: tuple[int, int]) -> int:
     """The version of Landlock's interface that this kernel has, as far as its age and the list of
     security modules tell: only a refused step says that it is switched off where nobody may look.
     """
-    modules = _text("/sys/kernel/security/lsm")
+    modules = read_text("/sys/kernel/security/lsm")
     if modules and "landlock" not in modules.split(","):
         return 0
     return sum(kernel >= brought for brought in LANDLOCK)
 
 
 def _security_module() -> str:
-    if _text("/sys/module/apparmor/parameters/enabled").startswith("Y"):
+    if read_text("/sys/module/apparmor/parameters/enabled").startswith("Y"):
         return "apparmor"
     return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
 
@@ -259,7 +260,7 @@ def read() -> HostFacts:
     minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
     kernel = int(major), int(minor or "0")
     uid = os.geteuid()
-    status = _status(_text("/proc/self/status"))
+    status = own_status()
     newuidmap = newgidmap = ""
     subuids: tuple[tuple[int, int], ...] = ()
     subgids: tuple[tuple[int, int], ...] = ()
@@ -267,8 +268,8 @@ def read() -> HostFacts:
         newuidmap, newgidmap = find_program("newuidmap"), find_program("newgidmap")
         if newuidmap and newgidmap:
             name = _user_name(uid)
-            subuids = subordinate_ranges(_text("/etc/subuid"), name, uid)
-            subgids = subordinate_ranges(_text("/etc/subgid"), name, uid)
+            subuids = subordinate_ranges(read_text("/etc/subuid"), name, uid)
+            subgids = subordinate_ranges(read_text("/etc/subgid"), name, uid)
     uid_map, gid_map = _id_map("/proc/self/uid_map"), _id_map("/proc/self/gid_map")
     return HostFacts(
         kernel=kernel,
@@ -289,9 +290,9 @@ def read() -> HostFacts:
         newuidmap=newuidmap,
         newgidmap=newgidmap,
         owns_mounts=_owns_mounts(uid_map == gid_map == ALL_IDS),
-        sets_groups=not _text("/proc/self/setgroups").startswith("deny"),
+        sets_groups=not read_text("/proc/self/setgroups").startswith("deny"),
         # The first line is a heading (proc_swaps(5)).
-        swap=_text("/proc/swaps").count("\n") > 1,
+        swap=read_text("/proc/swaps").count("\n") > 1,
         cgroups=cgroups.read(),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokon.cli.arguments import near
+from kokon.cli.engine.formats import take_format
 from kokon.cli.message import emphasis, show
 from kokon.errors import OptionError
 
@@ -14,7 +15,14 @@ def main(words: list[str]) -> int:
 
     :raises OptionError: words that there are not.
     """
-    format = _format(words)
+    remedy = "it takes --format and --help"
+    format, rest = take_format(words, "doctor", FORMATS, remedy)
+    if rest:
+        raise OptionError(
+            f"there is no word {rest[0]}{near(rest[0], ('--format', '--help'))}",
+            where="doctor",
+            remedy=remedy,
+        )
     from kokon.cli.engine import help
 
     if format == "help":
@@ -29,29 +37,3 @@ def main(words: list[str]) -> int:
     else:
         show(report.text(help.width(), bold=emphasis(1)))
     return 0 if report.works else 1
-
-
-def _format(words: list[str]) -> str:
-    format, rest = "text", list(words)
-    while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        if name == "--help":
-            return "help"
-        if name != "--format":
-            known = ("--format", "--help")
-            kind = "option" if name.startswith("-") else "word"
-            raise OptionError(
-                f"there is no {kind} {name}{near(name, known)}",
-                where="doctor",
-                remedy=f"it takes {' and '.join(known)}",
-            )
-        if not equals and rest:
-            value = rest.pop(0)
-        if value not in FORMATS:
-            raise OptionError(
-                f"there is no format {value!r}",
-                where="doctor --format",
-                remedy=f"give {' or '.join(FORMATS)}",
-            )
-        format = value
-    return format

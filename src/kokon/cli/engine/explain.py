@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kokon.cli.arguments import near, parse
+from kokon.cli.arguments import parse
+from kokon.cli.engine.formats import take_format
 from kokon.cli.message import emphasis, show
 from kokon.errors import OptionError
 
@@ -15,8 +16,10 @@ FORMATS = ("text", "json", "shell")
 
 def main(words: list[str]) -> int:
     """Prints the plan as text, JSON, or a shell script."""
-    format, rest = _format(words)
-    arguments = None if format == "help" else parse(rest)
+    format, rest = take_format(
+        words, "explain", FORMATS, "options of the run come after the word run"
+    )
+    arguments = None if format == "help" else parse(_of_the_run(rest))
     if arguments is None:
         from kokon.cli.engine.help import main as help
 
@@ -38,36 +41,14 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _format(words: list[str]) -> tuple[str, list[str]]:
-    """The format, and what follows the verb that is explained."""
-    format = "text"
-    rest = list(words)
-    while rest and rest[0].startswith("-"):
-        name, equals, value = rest.pop(0).partition("=")
-        if name == "--help":
-            return "help", []
-        if name != "--format":
-            raise OptionError(
-                f"there is no option {name} here{near(name, ('--format', '--help'))}",
-                where="explain",
-                remedy="options of the run come after the word run",
-            )
-        if not equals and rest:
-            value = rest.pop(0)
-        if value not in FORMATS:
-            raise OptionError(
-                f"there is no format {value!r}",
-                where="explain --format",
-                remedy=f"give {', '.join(FORMATS)}",
-            )
-        format = value
+def _of_the_run(rest: list[str]) -> list[str]:
     if not rest or rest[0] != "run":
         raise OptionError(
             f"{rest[0]!r} cannot be explained" if rest else "says not what",
             where="explain",
             remedy="write for example: kokon explain run @host sh",
         )
-    return format, rest[1:]
+    return rest[1:]
 
 
 def _printed(prepared: Prepared, format: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kokon.cli.arguments import near, parse
+from kokon.cli.arguments import parse
+from kokon.cli.engine.formats import take_format
 from kokon.cli.message import emphasis, show
 from kokon.errors import OptionError
 
@@ -49,26 +50,9 @@ def main(words: list[str]) -> int:
 
 def _question(words: list[str]) -> tuple[str, tuple[str, ...], list[str]]:
     """The format, the two words that ask, and what follows ``run``; no question: help was asked."""
-    format, rest = "text", list(words)
-    while rest and rest[0].startswith("-"):
-        name, equals, value = rest.pop(0).partition("=")
-        if name == "--help":
-            return format, (), []
-        if name != "--format":
-            raise OptionError(
-                f"there is no option {name} here{near(name, ('--format', '--help'))}",
-                where="why",
-                remedy="options of the run come after the word run",
-            )
-        if not equals and rest:
-            value = rest.pop(0)
-        if value not in FORMATS:
-            raise OptionError(
-                f"there is no format {value!r}",
-                where="why --format",
-                remedy=f"give {' or '.join(FORMATS)}",
-            )
-        format = value
+    format, rest = take_format(words, "why", FORMATS, "options of the run come after the word run")
+    if format == "help":
+        return format, (), []
     if len(rest) < 3 or rest[2] != "run":
         raise OptionError(
             "asks for what is to be done, to what, and the run",

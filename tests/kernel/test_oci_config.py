@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -479,46 +481,63 @@ def test_sysfs_of_a_network_that_is_not_the_user_namespaces(bundle: Bundle) -> N
     assert all(value.startswith("ro") for value in below)
 
 
+@contextmanager
+def held(kind: str) -> Iterator[str]:
+    """The path of a namespace that a process holds."""
+    holder = subprocess.Popen(["unshare", f"--{kind}", "sleep", "60"])
+    path = f"/proc/{holder.pid}/ns/{kind}"
+    try:
+        deadline = 100
+        while os.readlink(path) == os.readlink(f"/proc/self/ns/{kind}"):
+            deadline -= 1
+            assert deadline
+            sleep(0.05)
+        if kind == "user":
+            for name in ("uid_map", "gid_map"):
+                Path(f"/proc/{holder.pid}/{name}").write_text("0 100000 65536")
+        yield path
+    finally:
+        holder.kill()
+        holder.wait()
+
+
 def test_a_user_namespace_by_path(bundle: Bundle) -> None:
     source = folder(bundle)
     bundle.place.chmod(0o700)  # the container's root could not come here
-    holder = subprocess.Popen(["unshare", "--user", "sleep", "60"])
     try:
-        deadline = 100
-        while os.readlink(f"/proc/{holder.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
-            deadline -= 1
-            assert deadline
-            subprocess.run(["sleep", "0.05"], check=True)
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{holder.pid}/{name}").write_text("0 100000 65536")
-        bundle.linux["namespaces"].append({"type": "user", "path": f"/proc/{holder.pid}/ns/user"})
-        os.chown(bundle.root / "tmp", 100000, 100000)
-        bundle.config["mounts"] += [bind(source, "/tmp/a"), bind(source, "/tmp/b", "idmap")]
-        bundle.process["oomScoreAdj"] = 5
-        said = bundle.run("id -u; stat -c %u /tmp/a/file /tmp/b/file; cat /proc/self/oom_score_adj")
+        with held("user") as path:
+            bundle.linux["namespaces"].append({"type": "user", "path": path})
+            os.chown(bundle.root / "tmp", 100000, 100000)
+            bundle.config["mounts"] += [bind(source, "/tmp/a"), bind(source, "/tmp/b", "idmap")]
+            bundle.process["oomScoreAdj"] = 5
+            said = bundle.run(
+                "id -u; stat -c %u /tmp/a/file /tmp/b/file; cat /proc/self/oom_score_adj"
+            )
     finally:
         bundle.place.chmod(0o755)
-        holder.kill()
-        holder.wait()
     assert said.split() == ["0", "65534", "0", "5"]
 
 
+def test_a_device_in_a_user_namespace_by_path(bundle: Bundle) -> None:
+    # None can be made there, so it is the machine's of that path, and has to be that one.
+    full = {"path": "/dev/full", "type": "c", "major": 1, "minor": 7}
+    with held("user") as path:
+        bundle.linux["namespaces"].append({"type": "user", "path": path})
+        bundle.linux["devices"] = [full]
+        assert bundle.run("echo >/dev/full 2>/dev/null || echo it is full") == "it is full\n"
+        bundle.linux["devices"] = [{**full, "minor": 3}]
+        error = bundle.refused()
+    assert "/dev/full of this machine is another device (1:7)" in error
+    assert "/linux/devices/0" in error
+
+
 def test_a_host_name_in_a_namespace_that_is_joined(bundle: Bundle) -> None:
-    holder = subprocess.Popen(["unshare", "--uts", "sleep", "60"])
-    try:
-        deadline = 100
-        while os.readlink(f"/proc/{holder.pid}/ns/uts") == os.readlink("/proc/self/ns/uts"):
-            deadline -= 1
-            assert deadline
-            subprocess.run(["sleep", "0.05"], check=True)
+    with held("uts") as path:
         for each in bundle.linux["namespaces"]:
             if each["type"] == "uts":
-                each["path"] = f"/proc/{holder.pid}/ns/uts"
+                each["path"] = path
         bundle.config["hostname"] = "another"
         assert bundle.run("hostname") == "another\n"
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def test_a_given_namespace_that_is_none_of_its_kind(bundle: Bundle) -> None:

@@ -23,7 +23,8 @@ from kokon.spec.runtime import Device
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokon.compile.builder import Builder
-    from kokon.spec.runtime import IdMapping
+    from kokon.kernel.facts import HostFacts
+    from kokon.spec.runtime import IdMapping, Spec
 
 DEFAULT = (
     Device("/dev/null", "c", 1, 3),
@@ -47,10 +48,14 @@ LINKS = (
 KINDS = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
-def makes_nodes(plan: Builder) -> bool:
-    """Nodes by mknod need root of the first user namespace, with CAP_MKNOD."""
-    host = plan.host
-    return plan.privileged and host.maps_all_ids and bool(host.capabilities & BITS["MKNOD"])
+def makes_nodes(spec: Spec, host: HostFacts) -> bool:
+    """Whether devices are made by their numbers, and not binds of the machine's.
+
+    mknod(2) needs CAP_MKNOD of the first user namespace, which is gone in one that is joined.
+    """
+    joins = any(each.type == "user" and each.path for each in spec.linux.namespaces)
+    rights = host.may_mount and host.maps_all_ids and host.capabilities & BITS["MKNOD"]
+    return bool(rights) and not joins
 
 
 def make(plan: Builder) -> None:
@@ -64,7 +69,7 @@ def make(plan: Builder) -> None:
         return
     slot = plan.dev_slot = plan.slot()
     # Stage 1 makes the tmpfs where it makes nodes; its owner is root of the container.
-    nodes, linux = makes_nodes(plan), plan.spec.linux
+    nodes, linux = makes_nodes(plan.spec, plan.host), plan.spec.linux
     put = plan.source if nodes else plan.add
     owner = host_id(linux.uid_mappings, 0) if nodes else 0
     group = host_id(linux.gid_mappings, 0) if nodes else 0

@@ -6,11 +6,11 @@ import os
 import stat
 
 from kokon.compile import oci_checks
+from kokon.compile.devices import makes_nodes
 from kokon.compile.inputs import RootFacts, Source
 from kokon.compile.mounts import is_bind
 from kokon.errors import RootError, SpecError
 from kokon.kernel import filesystems
-from kokon.kernel.capabilities import BITS
 from kokon.spec.runtime import Seccomp
 
 TYPE_CHECKING = False
@@ -86,16 +86,11 @@ def root_facts(spec: Spec, host: HostFacts) -> RootFacts:
             ) from error  # fmt: skip
         maps_ids = table.maps_ids(mount.source, host.kernel)
         sources[mount.source] = Source(stat.S_ISDIR(mode), maps_ids)
-    if not makes_nodes(host):
+    if not makes_nodes(spec, host):
         for at, device in enumerate(spec.linux.devices):
             check_number(device, f"/linux/devices/{at}")
     # Whoever made the bundle has given its files the owners that they are to have.
     return RootFacts("directory", path=spec.root.path, sources=sources, shifted=True)
-
-
-def makes_nodes(host: HostFacts) -> bool:
-    """Whether devices are made by their numbers, and not binds of the machine's."""
-    return host.may_mount and host.maps_all_ids and bool(host.capabilities & BITS["MKNOD"])
 
 
 def check_number(device: Device, where: str) -> None:
@@ -109,7 +104,7 @@ def check_number(device: Device, where: str) -> None:
         found = os.stat(device.source)
     except OSError as error:
         raise SpecError(
-            f"{device.source} is not on this machine, and without root none can be made",
+            f"{device.source} is not on this machine, and here none can be made",
             where=f"{where}/path", errno=error.errno or 0,
         ) from error  # fmt: skip
     is_kind = stat.S_ISBLK if device.type == "b" else stat.S_ISCHR
@@ -117,7 +112,7 @@ def check_number(device: Device, where: str) -> None:
     if not is_kind(found.st_mode) or number != (device.major, device.minor):
         raise SpecError(
             f"{device.source} of this machine is another device ({number[0]}:{number[1]}), and"
-            " without root none can be made",
+            " here none can be made",
             where=where, remedy="name the machine's own path and numbers",
         )  # fmt: skip
 

@@ -168,8 +168,7 @@ class Prepared:
             wire.encode(self.plan),
             self.limits.descriptors,
             streams,
-            receives=self.configuration.spec.process.terminal
-            or isinstance(self.plan.ops[-1], HandOver),
+            receives=self.configuration.spec.process.terminal or self._is_box(),
             turns=turns,
             linger=bool(self.limits.place_late),
             init=spawned,

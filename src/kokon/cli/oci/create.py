@@ -26,8 +26,6 @@ def creation(asked: Globals, own: Arguments) -> Creation:
         console_socket=own.text("console-socket"),
         pid_file=own.text("pid-file"),
         preserved=preserved(own),
-        systemd=asked.systemd,
-        keyring=not own.flag("no-new-keyring"),
     )
 
 

@@ -32,15 +32,13 @@ class Creation:
     :param console_socket: path of the socket that gets the terminal's master; "" for none.
     :param pid_file: where the pid is written; "" for nowhere.
     :param preserved: descriptors from 3 on that the program gets.
-    :param systemd: control groups are asked of systemd.
     :param relays: the caller takes the terminal itself, from ``spawned``.
     :ivar spawned: the container's first process, when it is there.
     :ivar notes: sentences on what was done in another sense than it was asked.
     """
 
     __slots__ = (
-        "console_socket", "keyring", "notes", "pid_file", "preserved", "relays", "spawned",
-        "systemd",
+        "console_socket", "notes", "pid_file", "preserved", "relays", "spawned",
     )  # fmt: skip
 
     def __init__(
@@ -49,15 +47,11 @@ class Creation:
         console_socket: str = "",
         pid_file: str = "",
         preserved: int = 0,
-        systemd: bool = False,
-        keyring: bool = True,
         relays: bool = False,
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.preserved = preserved
-        self.systemd = systemd
-        self.keyring = keyring
         self.relays = relays
         self.spawned: Spawned | None = None
         self.notes: tuple[str, ...] = ()

@@ -26,6 +26,19 @@ struct entry {
 
 static long copy_directory(int from, int to, int depth);
 
+/* The owner before the mode: a change of it clears set-user-ID (chown(2)). */
+static long finish(int in, int out, const struct status *status, long result)
+{
+    if (result == 0)
+        result = syscall3(__NR_fchown, out, status->uid, status->gid);
+    if (result == 0)
+        result = syscall2(__NR_fchmod, out, status->mode & 07777);
+    if (out >= 0)
+        close_fd(out);
+    close_fd(in);
+    return result;
+}
+
 static long copy_file(int from, const char *name, int to, const struct status *status)
 {
     long in = openat2(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, RESOLVE_BENEATH);
@@ -39,14 +52,7 @@ static long copy_file(int from, const char *name, int to, const struct status *s
         if (result <= 0)
             break;
     }
-    if (result == 0)
-        result = syscall3(__NR_fchown, out, status->uid, status->gid);
-    if (result == 0)
-        result = syscall2(__NR_fchmod, out, status->mode & 07777);
-    if (out >= 0)
-        close_fd(out);
-    close_fd(in);
-    return result;
+    return finish((int)in, (int)out, status, result);
 }
 
 static long copy_link(int from, const char *name, int to, const struct status *status)
@@ -72,14 +78,7 @@ static long copy_below(int from, const char *name, int to, const struct status *
         return in;
     long out = openat2(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_BENEATH);
     result = out < 0 ? out : copy_directory((int)in, (int)out, depth + 1);
-    if (result == 0)
-        result = syscall3(__NR_fchown, out, status->uid, status->gid);
-    if (result == 0)
-        result = syscall2(__NR_fchmod, out, status->mode & 07777);
-    if (out >= 0)
-        close_fd(out);
-    close_fd(in);
-    return result;
+    return finish((int)in, (int)out, status, result);
 }
 
 /* Sockets and devices are left out: nobody listens on the one, and the other has no right to be. */

@@ -37,12 +37,15 @@ def main(asked: Globals, own: Arguments) -> int:
         _print("stats", identity, statistics(manager))
         return 0
     kills, next_print = oom_kills(manager), monotonic() + interval
-    while _runs(asked.root, identity):
+    runs = True
+    while runs:
         sleep(min(LOOK, max(0, next_print - monotonic())))
+        # Before the group is read: what ended the container is told, too.
+        runs = _runs(asked.root, identity)
         if (now := oom_kills(manager)) > kills:
             kills = now
             _print("oom", identity, None)
-        if monotonic() >= next_print:
+        if runs and monotonic() >= next_print:
             next_print += interval
             _print("stats", identity, statistics(manager))
     return 0

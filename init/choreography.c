@@ -156,6 +156,7 @@ int do_user_namespace(const struct op_user_namespace *op)
 int do_join_cgroup(const struct op_join_cgroup *op)
 {
     TRY(0, write_all(slot_fd(op->tasks), "0", 1));
+    slot_set(op->tasks, -1);
     return 0;
 }
 

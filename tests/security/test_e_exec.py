@@ -1,4 +1,4 @@
-"""Rows E1 and E2 against ``exec``: what joins a running container, seen from that container."""
+"""Rows E1 to E3 against the OCI runtime: what joins a container, and what waits to be started."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kokon import paths
 
 SEEN = {
     "E1": "the copy that runs is not sealed",
+    "E3": "the old root stays open until the start; a group's file of tasks stays open",
     "E2": "stage 2 enters the mount namespace itself (it did: found here); the directory of the"
     " control group is the host's own (it was)",
 }
@@ -112,3 +113,53 @@ def test_e1_the_program_that_joins(container: Container) -> None:
         container.call("exec", container.name, *args)
     assert hashlib.sha256(Path(paths.INIT_PROGRAM).read_bytes()).digest() == before
     assert hashlib.sha256(Path("/proc/self/exe").read_bytes()).digest() == python
+
+
+def _top(directory: int) -> tuple[int, int]:
+    """What ``..`` leads to in the end."""
+    here = os.dup(directory)
+    while True:
+        above = os.open("..", os.O_PATH, dir_fd=here)
+        same = os.path.sameopenfile(here, above)
+        os.close(here)
+        here = above
+        if same:
+            status = os.fstat(here)
+            os.close(here)
+            return status.st_dev, status.st_ino
+
+
+def test_e3_what_waits_for_its_start(container: Container, probed: Path) -> None:
+    """Its directories are the container's, and it can write nowhere but to its own output."""
+    container.config["process"]["args"] = ["true"]
+    container.config["root"]["readonly"] = True
+    container.config["mounts"] += [
+        {"destination": "/etc", "type": "bind", "source": "/etc", "options": ["rbind", "ro"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
+    ]
+    container.config["linux"]["maskedPaths"] = ["/proc/sys", "/proc/keys"]
+    container.config["linux"]["resources"] = {"pids": {"limit": 10}}
+    (container.place / "config.json").write_text(json.dumps(container.config))
+    assert container.call("create", container.name) == 0, container.said()
+    state = json.loads((container.place / "state" / container.name / "state.json").read_text())
+    descriptors = f"/proc/{state['pid']}/fd"
+    root = probed.stat()
+    seen = 0
+    for name in os.listdir(descriptors):
+        path = f"{descriptors}/{name}"
+        target = os.readlink(path)
+        flags = Path(f"/proc/{state['pid']}/fdinfo/{name}").read_text().split("flags:")[1].split()
+        if os.path.isdir(path):
+            seen += 1
+            top = os.open(path, os.O_PATH | os.O_DIRECTORY)
+            reached = _top(top)
+            inside = os.listdir(f"/proc/self/fd/{top}")
+            os.close(top)
+            # The other is what covers masked paths.
+            assert reached == (root.st_dev, root.st_ino) or set(inside) <= {
+                "empty-file", "empty-directory",
+            }, (target, inside)  # fmt: skip
+        elif int(name) > 2 and int(flags[0], 8) & os.O_ACCMODE:
+            assert target.startswith(("pipe:", "socket:")), target
+    assert seen > 3

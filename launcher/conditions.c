@@ -120,6 +120,32 @@ static int is_empty(const char *path)
     return size >= 0 && found <= 2; /* "." and ".." */
 }
 
+/* A process that is gone, a zombie, or another one that has its number: /proc/PID/stat, whose third
+ * field is the state and whose twenty-second the start (proc(5)). */
+static int has_ended(const struct run *run, const struct record *record)
+{
+    char text[1024], *at = text;
+    long fd = open_path(text_of(run, record->a), O_RDONLY);
+    if (fd < 0)
+        return fd == -ENOENT;
+    long size = syscall3(__NR_read, fd, text, sizeof text - 1);
+    close_fd(fd);
+    if (size <= 0)
+        return size == -ESRCH;
+    text[size] = 0;
+    for (char *each = text; *each; each++)
+        if (*each == ')')
+            at = each + 1;
+    if (at[0] != ' ' || at[1] == 'Z' || at[1] == 'X')
+        return at[0] == ' ';
+    int field = 2;
+    for (; *at && field < 22; at++)
+        field += *at == ' ';
+    if (field < 22)
+        return 0;
+    return memcmp(at, text_of(run, record->b), record->b.size) || at[record->b.size] != ' ';
+}
+
 static int is_terminal(int fd)
 {
     char modes[64];
@@ -135,6 +161,7 @@ static int holds(const struct run *run, const struct record *record)
     case SAME_DIRECTORY: return same_directory(run, record);
     case SAME_IDENTITY: return same_identity(run, record);
     case EMPTY: return is_empty(text_of(run, record->a));
+    case ENDED: return has_ended(run, record);
     case NO_TERMINAL: return !(is_terminal(0) && is_terminal(1));
     }
     return 1;

@@ -16,7 +16,8 @@ struct command {
     const char *taken_over; /* what Python is told of a run that goes on, or NULL */
 };
 
-/* A saved run (plan/saved.py writes it; docs/saved-runs.md): offsets count from the start, what
+/* A saved run, or a call of the OCI runtime, which has neither program nor plan (plan/saved.py writes
+ * them; docs/saved-runs.md): offsets count from the start, what
  * they name ends with a zero that does not count in its size. */
 struct region {
     uint32_t at, size;
@@ -41,7 +42,8 @@ struct saved {
     struct region rest;                     /* for Python */
 };
 
-enum { SAVED_MAGIC = 0x52534b4b, SAVED_VERSION = 1, SAVED_LARGEST = 512 << 10 };
+enum { SAVED_MAGIC = 0x52534b4b, CALL_MAGIC = 0x43534b4b, SAVED_VERSION = 2,
+       SAVED_LARGEST = 512 << 10 };
 enum { HOLE_TOKEN = 1, HOLE_RANGE_TEXT, HOLE_RANGE_NUMBER };
 enum { TOKEN_SIZE = 8, RANGE_DIGITS = 10 };
 
@@ -62,7 +64,11 @@ enum {
     INPUT,
     HELPER,
     COUNTER,
-    LAST_CODE = COUNTER,
+    ENDED,
+    START,
+    GROUP,
+    FORGET,
+    LAST_CODE = FORGET,
 };
 enum { ABSENT = 1, NO_FOLLOW = 2 };                             /* of SAME_... */
 /* Beside the mode of a DIRECTORY */
@@ -133,9 +139,12 @@ struct entry {
 __attribute__((noreturn)) void fail(const char *before, const char *path, const char *after);
 
 /* saved.c */
-int check_saved(const unsigned char *bytes, uint64_t size);
+int check_saved(const unsigned char *bytes, uint64_t size, uint32_t magic);
 const char *variable(char **environment, const char *name);
+int private_root(const char *path);
+int private_below(int base, const char *name);
 int find_saved(struct run *run, unsigned char *space);
+int find_call(struct run *run);
 
 /* conditions.c */
 int all_hold(const struct run *run);
@@ -152,7 +161,11 @@ int give_token_back(struct run *run);
 int spawn(struct run *run);
 void end(const struct run *run);
 
+/* calls.c: returns when Python is to do it */
+void perform_call(struct run *run, struct command *command, unsigned char *space);
+
 /* perform.c: returns when Python is to do it; what is left of the run then is in the command. */
 void perform_saved(struct command *command);
+char *put_number(char *at, uint64_t number);
 
 #endif

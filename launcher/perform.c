@@ -45,7 +45,7 @@ static int ends_first(const struct run *run)
     return wait[0].revents && !wait[1].revents;
 }
 
-static char *put_number(char *at, uint64_t number)
+char *put_number(char *at, uint64_t number)
 {
     char digits[24], *digit = digits + sizeof digits;
     *--digit = 0;
@@ -127,10 +127,22 @@ static int names_a_program(const struct run *run)
     return name[0] && name[0] != '-';
 }
 
+/* Of the OCI runtime's commands those that are saved: where else is the verb than before its ID? */
+static int is_call(const struct command *command)
+{
+    if (!equal(command->name, "kokon-runtime"))
+        return 0;
+    for (size_t i = 0; i + 1 < command->count; i++)
+        if (equal(command->arguments[i], "start") || equal(command->arguments[i], "delete"))
+            return 1;
+    return 0;
+}
+
+static _Alignas(8) unsigned char space[SAVED_LARGEST];
+
 /* 1 when the program was started. */
 static int attempt(struct run *run)
 {
-    static _Alignas(8) unsigned char space[SAVED_LARGEST];
     if (!find_saved(run, space) || !names_a_program(run) || !all_hold(run) ||
         !nobody_is_dead(run->owners))
         return 0;
@@ -152,13 +164,17 @@ void perform_saved(struct command *command)
     const char *wish = variable(command->environment, "KOKON_SAVED");
     struct run run = {.command = command, .file = -1, .directory = -1, .owners = -1, .ids = -1,
                       .lock = -1, .input = -1, .report = -1, .reply = -1};
-    if ((wish && equal(wish, "off")) || !command->count || !equal(command->name, "kokon") ||
-        !equal(command->arguments[0], "run"))
+    int is_run = command->count && equal(command->name, "kokon") &&
+                 equal(command->arguments[0], "run");
+    if ((wish && equal(wish, "off")) || (!is_run && !is_call(command)))
         return;
     occupy_standard_numbers();
-    if (!is_secure(command->environment) && is_plain() && attempt(&run)) {
+    int plain = !is_secure(command->environment) && is_plain();
+    if (plain && !is_run)
+        perform_call(&run, command, space);
+    if (plain && is_run && attempt(&run)) {
         follow(&run);
         hand_over(&run, command);
-    } else if (wish && equal(wish, "require"))
-        fail("KOKON_SAVED=require, and no saved run was performed", "", "");
+    } else if (wish && equal(wish, "require") && !command->taken_over)
+        fail("KOKON_SAVED=require, and nothing that was saved was performed", "", "");
 }

@@ -71,10 +71,10 @@ static int check_plan(const unsigned char *bytes, const struct saved *saved)
            texts(bytes, saved->places) > 0;
 }
 
-int check_saved(const unsigned char *bytes, uint64_t size)
+int check_saved(const unsigned char *bytes, uint64_t size, uint32_t magic)
 {
     const struct saved *saved = (const struct saved *)(const void *)bytes;
-    if (size < sizeof *saved + 1 || size > SAVED_LARGEST || saved->magic != SAVED_MAGIC ||
+    if (size < sizeof *saved + 1 || size > SAVED_LARGEST || saved->magic != magic ||
         saved->version != SAVED_VERSION || saved->size != size)
         return 0;
     const struct region *regions = &saved->words;
@@ -82,8 +82,9 @@ int check_saved(const unsigned char *bytes, uint64_t size)
         if (!inside(bytes, size, regions[i]))
             return 0;
     if (!is_array(saved->records, sizeof(struct record)) ||
-        !is_array(saved->holes, sizeof(struct hole)) || !check_plan(bytes, saved) ||
-        texts(bytes, saved->words) < 2 || !saved->program.size)
+        !is_array(saved->holes, sizeof(struct hole)) || texts(bytes, saved->words) < 2)
+        return 0;
+    if (magic == SAVED_MAGIC && (!check_plan(bytes, saved) || !saved->program.size))
         return 0;
     const struct record *record = (const void *)(bytes + saved->records.at);
     for (uint32_t i = 0; i < saved->records.size / sizeof *record; i++)
@@ -122,10 +123,16 @@ static int keep_if_private(long fd, unsigned type, unsigned refused, long *size)
     return (int)fd;
 }
 
-static int private_below(int base, const char *name)
+int private_below(int base, const char *name)
 {
     long size;
     return keep_if_private(openat2(base, name, OPEN_DIRECTORY, BELOW), 0040000, 077, &size);
+}
+
+int private_root(const char *path)
+{
+    long size;
+    return keep_if_private(open_path(path, O_RDONLY | O_DIRECTORY), 0040000, 022, &size);
 }
 
 /* paths.state() in Python. */
@@ -163,7 +170,7 @@ static int same_words(const struct run *run)
 }
 
 /* Reads a file whole; its form is right and its words are ours, or it is none. */
-static int take_saved(struct run *run, const char *name)
+static int take_saved(struct run *run, const char *name, uint32_t magic)
 {
     long size = 0;
     int fd = openat2(run->directory, name, O_RDONLY | O_NONBLOCK, BELOW);
@@ -172,7 +179,7 @@ static int take_saved(struct run *run, const char *name)
         return 0;
     run->saved = (const struct saved *)(const void *)run->bytes;
     if (size > 0 && size <= SAVED_LARGEST && syscall3(__NR_read, fd, run->bytes, size) == size &&
-        check_saved(run->bytes, (uint64_t)size) && same_words(run)) {
+        check_saved(run->bytes, (uint64_t)size, magic) && same_words(run)) {
         run->file = fd;
         return 1;
     }
@@ -210,7 +217,7 @@ int find_saved(struct run *run, unsigned char *space)
         hash = hashed(hash, command->arguments[words - 1]);
         as_name(hash, name);
         run->words = words++;
-        if (run->words > 1 && take_saved(run, name)) {
+        if (run->words > 1 && take_saved(run, name, SAVED_MAGIC)) {
             found = 1;
             break;
         }
@@ -222,4 +229,15 @@ int find_saved(struct run *run, unsigned char *space)
     if (state >= 0)
         close_fd(state);
     return found && run->owners >= 0;
+}
+
+/* The call that the whole command line is, in the directory of its container. */
+int find_call(struct run *run)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    char name[17];
+    for (run->words = 0; run->words < run->command->count; run->words++)
+        hash = hashed(hash, run->command->arguments[run->words]);
+    as_name(hash, name);
+    return take_saved(run, name, CALL_MAGIC);
 }

@@ -48,10 +48,15 @@ def main(argv: list[str] | None = None, launcher: str = "") -> None:
 
 
 def take_over() -> None:
-    """Goes on with a run that the launcher began; sys.argv[1] says what it has left."""
+    """Goes on with what the launcher began; sys.argv[1] says what it has left."""
     signal(SIGCHLD, SIG_DFL)
 
     def go_on() -> int:
+        verb, _, channel = sys.argv[1].strip().rpartition(" ")
+        if verb == "start":
+            from kokon.cli.oci.main import main as perform
+
+            return perform(sys.argv[2:], started=int(channel))
         from kokon.cli.engine.takeover import main
 
         return main(sys.argv[1])
@@ -111,8 +116,10 @@ def _verb(words: list[str], launcher: str) -> int:
 
         return run(rest, launcher)
     if verb == "oci":
-        from kokon.cli.oci.main import main as perform
-    elif verb == "explain":
+        from kokon.cli.oci.main import main as runtime
+
+        return runtime(rest, launched=bool(launcher))
+    if verb == "explain":
         from kokon.cli.engine.explain import main as perform
     elif verb == "why":
         from kokon.cli.engine.why import main as perform

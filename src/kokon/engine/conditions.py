@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from struct import pack
 
 from kokon import paths
 from kokon.compile.mounts import is_bind
 from kokon.config.confinement import UNCONFINED, SecurityOptions
 from kokon.plan import saved
 from kokon.plan.saved import Record, Unsaved
+from kokon.runtime import sameness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SETTLED = 2_000_000_000
 """Nanoseconds after which a change has another date than the one before it, on any file system."""
 
-NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 VARIABLES = ("HOME", "KOKON_STORE", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
 """What ``paths`` takes from the environment."""
 
@@ -50,23 +49,19 @@ def of_run(prepared: Prepared, launcher: str, begun: int, at_terminal: bool) -> 
     :raises Unsaved: something is younger, or cannot be looked at.
     """
     host = prepared.host
-    groups = os.getgroups()
-    who = (host.uid, host.gid, host.capabilities, host.bounding, *groups)
-    records = [Record(saved.SAME_IDENTITY, b=pack(f"<{len(who)}Q", *who))]
-    records += [_status(f"/proc/self/ns/{name}") for name in NAMESPACES]
-    records += [_text(path) for path in TEXTS]
+    records = [*sameness.identity(host), *(sameness.text(path) for path in TEXTS)]
     if not host.swap:
         # With swap the file counts what is used of it.
-        records.append(_text("/proc/swaps"))
-    records += [_variable(name) for name in VARIABLES]
+        records.append(sameness.text("/proc/swaps"))
+    records += [sameness.variable(name) for name in VARIABLES]
     # What was being unpacked by somebody who is gone, a sweep would remove.
     records.append(Record(saved.EMPTY, os.fsencode(paths.store() + "/roots/staging")))
-    records += [_status(path) for path in _places(prepared)]
+    records += [sameness.status(path) for path in _places(prepared)]
     records.append(_dates("/proc/self/exe", begun, os.stat(launcher)))
     records += [_dates(path, begun) for path in (*_program(), *_looked_at(prepared))]
     if _is_relative(prepared):
         records.append(Record(saved.SAME_DIRECTORY, b=os.fsencode(os.getcwd())))
-        records.append(_status("."))
+        records.append(sameness.status("."))
     if at_terminal:
         records.append(Record(saved.NO_TERMINAL))
     return records
@@ -124,11 +119,6 @@ def _is_relative(prepared: Prepared) -> bool:
     )
 
 
-def _status(path: str) -> Record:
-    """The same file; a directory may have other entries."""
-    return _record(path, os.stat(path), 5)
-
-
 def _dates(path: str, begun: int, found: os.stat_result | None = None) -> Record:
     """The same file with the same content, or still none."""
     try:
@@ -137,27 +127,4 @@ def _dates(path: str, begun: int, found: os.stat_result | None = None) -> Record
         return Record(saved.SAME_STATUS, os.fsencode(path), number=saved.ABSENT)
     if max(found.st_mtime_ns, found.st_ctime_ns) > begun - SETTLED:
         raise Unsaved(f"{path} was changed just now")
-    return _record(path, found, 8)
-
-
-def _record(path: str, found: os.stat_result, fields: int) -> Record:
-    values = (
-        found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size,
-        found.st_mtime_ns, found.st_ctime_ns,
-    )[:fields]  # fmt: skip
-    return Record(saved.SAME_STATUS, os.fsencode(path), pack(f"<{fields}Q", *values))
-
-
-def _text(path: str) -> Record:
-    try:
-        with open(path, "rb") as file:
-            return Record(saved.SAME_TEXT, os.fsencode(path), file.read())
-    except OSError:
-        return Record(saved.SAME_TEXT, os.fsencode(path), number=saved.ABSENT)
-
-
-def _variable(name: str) -> Record:
-    value = os.environb.get(os.fsencode(name))
-    if value is None:
-        return Record(saved.SAME_VARIABLE, os.fsencode(name), number=saved.ABSENT)
-    return Record(saved.SAME_VARIABLE, os.fsencode(name), value)
+    return sameness.status(path, found, 8)

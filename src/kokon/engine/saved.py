@@ -185,7 +185,7 @@ def _encode(prepared: Prepared, words: Sequence[str], records: list[Record]) -> 
     environment = tuple(entry for entry in last.environment if entry)
     places = b"".join(os.fsencode(path) + b"\0" for path in candidates("", environment))
     return saved.encode(
-        _key(words), records, plan, program.read(), places, dumps(_rest(prepared), 2)
+        saved.key(words), records, plan, program.read(), places, dumps(_rest(prepared), 2)
     )
 
 
@@ -201,22 +201,10 @@ def _rest(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def _key(words: Sequence[str]) -> bytes:
-    return b"".join(os.fsencode(word) + b"\0" for word in words)
-
-
-def file_name(words: Sequence[str]) -> str:
-    """The name of a saved run's file: FNV-1a of its words with their zeros, as in saved.c."""
-    number = 0xCBF29CE484222325
-    for byte in _key(words):
-        number = (number ^ byte) * 0x100000001B3 & (1 << 64) - 1
-    return f"{number:016x}"
-
-
 def _write(words: Sequence[str], data: bytes) -> None:
     """Writes it in one step; where there are too many the oldest go."""
     directory = owner.private_directory(owner.private_directory(paths.state()) + "/saved")
-    path = f"{directory}/{file_name(words)}"
+    path = f"{directory}/{saved.file_name(words)}"
     new = f"{directory}/{owner.current().token}"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -1,5 +1,7 @@
 """A saved run: conditions, steps outside, init and its plan, as bytes for the launcher.
 
+A call of the OCI runtime has conditions and steps only.
+
     head      u32 magic, version, size, where Execute is in the plan, then seven regions
     region    u32 offset, size; what it names ends with a zero that its size leaves out
     record    u32 code, number, then two regions: a condition or a step
@@ -22,8 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAGIC = 0x52534B4B
-VERSION = 1
+MAGIC, CALL_MAGIC = 0x52534B4B, 0x43534B4B
+VERSION = 2
 LARGEST = 512 << 10
 HEAD = Struct("<18I")
 RECORD = Struct("<6I")
@@ -33,7 +35,8 @@ HOLE = Struct("<IIQ")
 (
     SAME_STATUS, SAME_TEXT, SAME_VARIABLE, SAME_DIRECTORY, SAME_IDENTITY, NO_TERMINAL,
     EMPTY, NOTE, CLAIM, DIRECTORY, WRITE, DESCRIPTOR, INPUT, HELPER, COUNTER,
-) = range(1, 16)  # fmt: skip
+    ENDED, START, GROUP, FORGET,
+) = range(1, 20)  # fmt: skip
 ABSENT, NO_FOLLOW = 1, 2
 MAY_EXIST, EXACT, KEEP, TREE = 0o1000, 0o2000, 0o4000, 0o10000
 HOLE_TOKEN, HOLE_RANGE_TEXT, HOLE_RANGE_NUMBER = 1, 2, 3
@@ -153,14 +156,14 @@ def _range_text(base: int) -> str:
 def encode(
     words: bytes,
     records: Sequence[Record],
-    plan: SavedPlan,
-    program: bytes,
-    places: bytes,
-    rest: bytes,
+    plan: SavedPlan | None = None,
+    program: bytes = b"",
+    places: bytes = b"",
+    rest: bytes = b"",
 ) -> bytes:
-    """A saved run as the launcher reads it.
+    """A saved run as the launcher reads it; without a plan a saved call.
 
-    :param words: from the verb to ROOT, each with its zero.
+    :param words: from the verb to ROOT, each with its zero; of a call all of them.
     :param program: init.
     :param places: what is put before a program's name, in order, each with its zero.
     :param rest: what Python wants to know of the run when it takes it over.
@@ -181,8 +184,9 @@ def encode(
         a, b = put(record.a, record.has_holes), put(record.b, record.has_holes)
         where = HEAD.size + RECORD.size * number
         RECORD.pack_into(heap, where, record.code, record.number, *a, *b)
-    planned = put(plan.bytes, True)
-    holes += [(HOLE_RANGE_NUMBER, planned[0] + at, base) for at, base in plan.numbers]
+    planned = put(plan.bytes if plan else b"", True)
+    if plan:
+        holes += [(HOLE_RANGE_NUMBER, planned[0] + at, base) for at, base in plan.numbers]
     rows = (HEAD.size, RECORD.size * len(records))
     regions = (
         put(words), rows, put(b"".join(HOLE.pack(*hole) for hole in holes)), put(program),
@@ -190,10 +194,24 @@ def encode(
     )  # fmt: skip
     if len(heap) > LARGEST:
         raise Unsaved(f"it has {len(heap)} bytes")
+    magic, execute = (MAGIC, plan.execute) if plan else (CALL_MAGIC, 0)
     HEAD.pack_into(
-        heap, 0, MAGIC, VERSION, len(heap), plan.execute, *(n for pair in regions for n in pair)
+        heap, 0, magic, VERSION, len(heap), execute, *(n for pair in regions for n in pair)
     )
     return bytes(heap)
+
+
+def key(words: Sequence[str]) -> bytes:
+    """Words as they are compared, each with its zero."""
+    return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+
+
+def file_name(words: Sequence[str]) -> str:
+    """The name of a file: FNV-1a of its words with their zeros, as in saved.c."""
+    number = 0xCBF29CE484222325
+    for byte in key(words):
+        number = (number ^ byte) * 0x100000001B3 & (1 << 64) - 1
+    return f"{number:016x}"
 
 
 def _holes(value: bytes, start: int) -> list[tuple[int, int, int]]:

@@ -24,19 +24,38 @@ class Globals:
 
     :ivar root: the runtime's directory.
     :ivar systemd: control groups are asked of systemd.
+    :ivar words: as they were written.
+    :ivar launched: by the launcher, which performs what is saved.
     """
 
-    __slots__ = ("log", "log_format", "root", "systemd")
+    __slots__ = ("launched", "log", "log_format", "root", "systemd", "words")
 
-    def __init__(self, given: Arguments) -> None:
+    def __init__(self, given: Arguments, words: tuple[str, ...], launched: bool) -> None:
         from kokon.runtime.oci.record import default_root
 
+        self.words = words
+        self.launched = launched
         self.root = given.text("root") or default_root()
         self.systemd = given.flag("systemd-cgroup")
         self.log = given.text("log")
         self.log_format = given.text("log-format") or "text"
         if self.log_format not in ("text", "json"):
             raise OptionError(f"{self.log_format!r} is neither text nor json", where="--log-format")
+
+    def later(self) -> tuple[tuple[str, ...], ...]:
+        """What stands before the verb in the calls that follow a ``create``: the same in
+        containerd's, nothing of logs and groups in Podman's."""
+        rest = list(reversed(self.words))
+        kept: list[str] = []
+        while rest:
+            word = rest.pop()
+            name, equals, _ = word.lstrip("-").partition("=")
+            if name in ("log", "log-format"):
+                if not equals:
+                    rest.pop()
+            elif name != "systemd-cgroup":
+                kept.append(word)
+        return tuple(dict.fromkeys((self.words, tuple(kept))))
 
     def error(self, text: str) -> None:
         """Writes an error to the log, in the shape that engines read, and to standard error."""
@@ -72,11 +91,15 @@ class Globals:
         return f'time="{now}" level={level} msg={json(text)}\n'
 
 
-def main(words: list[str]) -> int:
-    """Performs a command line; the exit status."""
+def main(words: list[str], *, launched: bool = False, started: int = -1) -> int:
+    """Performs a command line; the exit status.
+
+    :param launched: by the launcher.
+    :param started: a socket at which it has started the container, and which has something to say.
+    """
     try:
         given = arguments.parse(words, arguments.GLOBALS)
-        asked = Globals(given)
+        asked = Globals(given, tuple(words[: len(words) - len(given.words)]), launched)
     except KokonError as error:
         say(str(error))
         return FAILED
@@ -92,6 +115,10 @@ def main(words: list[str]) -> int:
         if own.flag("help"):
             show(_help_of(verb))
             return 0
+        if started >= 0:
+            from kokon.cli.oci.start import go_on
+
+            return go_on(asked, own, started)
         return _perform(name, asked, own)
     except KokonError as error:
         asked.error(str(error))

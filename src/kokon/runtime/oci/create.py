@@ -33,12 +33,13 @@ class Creation:
     :param pid_file: where the pid is written; "" for nowhere.
     :param preserved: descriptors from 3 on that the program gets.
     :param relays: the caller takes the terminal itself, from ``spawned``.
+    :param beginnings: what may stand before the verb in later calls, which are saved then.
     :ivar spawned: the container's first process, when it is there.
     :ivar notes: sentences on what was done in another sense than it was asked.
     """
 
     __slots__ = (
-        "console_socket", "notes", "pid_file", "preserved", "relays", "spawned",
+        "beginnings", "console_socket", "notes", "pid_file", "preserved", "relays", "spawned",
     )  # fmt: skip
 
     def __init__(
@@ -48,11 +49,13 @@ class Creation:
         pid_file: str = "",
         preserved: int = 0,
         relays: bool = False,
+        beginnings: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.preserved = preserved
         self.relays = relays
+        self.beginnings = beginnings
         self.spawned: Spawned | None = None
         self.notes: tuple[str, ...] = ()
 
@@ -200,6 +203,10 @@ def _create(
     if asked.pid_file:
         write_pid(asked.pid_file, spawned.pid)
     record.save()
+    if asked.beginnings:
+        from kokon.runtime.oci import calls
+
+        calls.keep(record, host, spec.hooks, asked.beginnings)
     return record
 
 

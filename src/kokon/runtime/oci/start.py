@@ -36,18 +36,33 @@ def start(record: Record) -> None:
     try:
         channel.connect(f"/proc/self/fd/{record.directory}/{SOCKET}")
         os.unlink(SOCKET, dir_fd=record.directory)
-        said = channel.recv(REPORT.size)
     except OSError as error:
-        raise HostError(
-            "the container does not answer", where=record.identity, errno=error.errno or 0
-        ) from error
-    finally:
         channel.close()
+        raise _silent(record, error) from error
+    hear(record, channel.detach())
+    _poststart(record)
+
+
+def hear(record: Record, channel: int) -> None:
+    """Returns when the program runs.
+
+    :param channel: the connection to init; it is closed.
+    :raises KokonError: as :func:`start`.
+    """
+    try:
+        said = os.read(channel, REPORT.size)
+    except OSError as error:
+        raise _silent(record, error) from error
+    finally:
+        os.close(channel)
     if said:
         kind, step, number, detail, _ = REPORT.unpack(said)
         if kind == REPORT_FAILED:
             raise _refused(record, step, number, detail)
-    _poststart(record)
+
+
+def _silent(record: Record, error: OSError) -> HostError:
+    return HostError("the container does not answer", where=record.identity, errno=error.errno or 0)
 
 
 def _refused(record: Record, step: int, error: int, detail: int) -> HostError:

@@ -1,4 +1,4 @@
-"""create, start, exec and delete of a container: kokon-runtime, crun and runC, in interleaved rounds.
+"""create, start, exec and delete of a container, by kokon-runtime, crun and runC in turn.
 
     python benchmarks/lifecycle.py [--rounds N] [--pause MS] [--userns] [--kokon COMMAND]
 

@@ -7,6 +7,7 @@ import os
 from kokon import paths
 from kokon.compile.assembly import Assembly
 from kokon.engine import owner
+from kokon.kernel.private import private_directory
 from kokon.storage import builtin
 
 SEPARATOR = "\n--\n"
@@ -53,7 +54,7 @@ def _remembered(path: str, now: str) -> Assembly | None:
 def _remember(path: str, text: str) -> None:
     """Written beside and renamed; a store that cannot be written to is no reason not to start."""
     try:
-        owner.private_directory(owner.private_directory(paths.store()) + "/assemblies")
+        private_directory(private_directory(paths.store()) + "/assemblies")
         fresh = f"{path}.{owner.current().token}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(fresh, flags, 0o600)

@@ -8,9 +8,10 @@ import sys
 
 from kokon import paths
 from kokon.config.diagnosis import Machine, Report, diagnose
-from kokon.engine import owner, probes
+from kokon.engine import probes
 from kokon.kernel import facts, filesystems
 from kokon.kernel.cgroups import available
+from kokon.kernel.private import is_private_directory
 from kokon.security import idmap
 
 TYPE_CHECKING = False
@@ -125,7 +126,7 @@ def _existing(path: str) -> str:
 def _ours(path: str) -> bool:
     """Whether it is ours alone, or can be made."""
     if os.path.lexists(path):
-        return owner.is_private(path)
+        return is_private_directory(path)
     return os.access(_existing(path), os.W_OK)
 
 

@@ -14,6 +14,7 @@ from kokon.compile.process import DEFAULT_PATH
 from kokon.config.container import Surroundings
 from kokon.config.levels import NeedsNamespaces
 from kokon.engine import owner, sources
+from kokon.kernel.private import private_directory
 from kokon.runtime.process import FirstProcess
 from kokon.security import landlock
 from kokon.storage.interpreter import base_executable
@@ -160,7 +161,7 @@ def bare_environment(path: str, interpreter: str) -> None:
 
 def private_place(undo: Undo) -> str:
     """A directory of a run's own in the store; it is removed with all that is in it."""
-    directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
+    directory = private_directory(private_directory(paths.store()) + "/writes")
     us = owner.current()
     us.note(directory)
     name = us.name()

@@ -9,6 +9,7 @@ from kokon import paths
 from kokon.engine import owner
 from kokon.errors import HostError, RetryError
 from kokon.kernel import facts
+from kokon.kernel.private import private_directory
 from kokon.security import idmap
 from kokon.spec.runtime import IdMapping
 
@@ -114,7 +115,7 @@ def _same(lines: tuple[tuple[int, int, int], ...]) -> tuple[IdMapping, ...]:
 
 def _claim() -> int:
     """Claims a range by a link that holds our token: made in one step, and only once."""
-    directory = owner.private_directory(owner.private_directory(paths.state()) + "/ids")
+    directory = private_directory(private_directory(paths.state()) + "/ids")
     us = owner.current()
     for first in idmap.private_ranges(
         facts.read_text("/etc/subuid"), facts.read_text("/etc/subgid")

@@ -8,13 +8,13 @@ that it gets belongs to nobody any more, and what has its name is removed.
 from __future__ import annotations
 
 import os
-import stat
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from kokon import paths
 from kokon.engine import undo
-from kokon.errors import HostError, KokonError
+from kokon.errors import KokonError
 from kokon.kernel.kept import Kept
+from kokon.kernel.private import private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,75 +135,6 @@ def adopt(token: str, fd: int) -> Owner:
     made = _current = _made[os.getpid()] = Owner(token, fd)
     atexit.register(made.release)
     return made
-
-
-def private_directory(path: str) -> str:
-    """A directory of ours, 0700, made where it is missing and never through a link (row U9).
-
-    :raises HostError: it belongs to somebody else, is a link, or is open to others.
-    """
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        parent = os.path.dirname(path)
-        try:
-            if not os.path.isdir(parent):
-                make = private_directory if "kokon" in parent else os.makedirs
-                make(parent)
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise HostError(
-                f"{path} cannot be made", errno=error.errno or 0, remedy=_another_place(path)
-            ) from error  # fmt: skip
-        found = os.lstat(path)
-    except NotADirectoryError:
-        raise _not_private(os.path.dirname(path)) from None
-    except OSError as error:
-        raise HostError(
-            f"{path} cannot be looked at", errno=error.errno or 0, remedy=_another_place(path)
-        ) from error
-    if not _private(found):
-        raise _not_private(path, found)
-    return path
-
-
-def _another_place(path: str) -> str:
-    """What to do where kokon's own place cannot be at a path: by the word that has put it there."""
-    for name, top in (("KOKON_STORE", paths.store()), ("XDG_RUNTIME_DIR", paths.state())):
-        if f"{path}/".startswith(f"{top}/") or f"{top}/".startswith(f"{path}/"):
-            return f"set {name} to a directory of your own"
-    return "set KOKON_STORE and XDG_RUNTIME_DIR to directories of your own"
-
-
-def is_private(path: str) -> bool:
-    """Whether a directory is there that :func:`private_directory` would return."""
-    try:
-        return _private(os.lstat(path))
-    except OSError:
-        return False
-
-
-def _private(found: os.stat_result) -> bool:
-    return (
-        stat.S_ISDIR(found.st_mode)
-        and found.st_uid == os.geteuid()
-        and not stat.S_IMODE(found.st_mode) & 0o077
-    )
-
-
-def _not_private(path: str, found: os.stat_result | None = None) -> HostError:
-    if found is not None and stat.S_ISDIR(found.st_mode) and found.st_uid != os.geteuid():
-        # In a user namespace the host's root is nobody: ``unshare -Ur`` does not make us it.
-        return HostError(
-            f"{path} belongs to user {found.st_uid}, as seen from here, and we are user"
-            f" {os.geteuid()}", remedy=_another_place(path),
-        )  # fmt: skip
-    return HostError(
-        f"{path} is not a directory of ours that is closed to others",
-        remedy="remove it, or make it yours with mode 0700",
-    )
 
 
 def bury(directory: str, remove: Callable[[str, list[str]], object]) -> None:

@@ -12,7 +12,7 @@ from errno import ENOENT, ENOSYS
 from kokon import paths
 from kokon.config.diagnosis import Probe
 from kokon.config.options import Options
-from kokon.engine import mappings, owner
+from kokon.engine import mappings
 from kokon.engine.run import finish, prepare
 from kokon.errors import CommandError, KokonError
 from kokon.kernel.capabilities import BITS
@@ -26,6 +26,7 @@ from kokon.kernel.constants import (
     MS_SLAVE,
     NAMESPACES,
 )
+from kokon.kernel.private import private_directory
 from kokon.plan import ops, wire
 from kokon.plan.plan import Plan
 from kokon.runtime.failure import failure
@@ -203,7 +204,7 @@ def run_of_directory() -> Probe:
     """The same of a directory, as roots from tarballs are: the one that holds those, which every
     store has."""
     return _attempt(
-        lambda: _run(owner.private_directory(owner.private_directory(paths.store()) + "/roots"), {})
+        lambda: _run(private_directory(private_directory(paths.store()) + "/roots"), {})
     )
 
 

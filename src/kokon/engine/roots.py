@@ -11,6 +11,7 @@ from kokon.compile.inputs import RootFacts, Source
 from kokon.engine import owner
 from kokon.errors import HostError, OptionError, RootError, UserError
 from kokon.kernel import accounts, filesystems
+from kokon.kernel.private import private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _from_tarball(
     from kokon.engine import worker
     from kokon.image.store import Store
 
-    owner.private_directory(paths.store())
+    private_directory(paths.store())
     with Store(paths.store() + "/roots") as store:
         if worker.needed(host) and os.path.isfile(path) and store.known(path) is None:
             # Its files can keep their owners only where our subordinate ids are mapped.
@@ -329,7 +330,7 @@ def _writes(options: Options, host: HostFacts, undo: Undo) -> tuple[str, bool]:
     """Where an overlay keeps what the container writes: dropped with it, unless kept."""
     if options.keep is not None:
         return _kept_writes(options.keep, undo), False
-    directory = owner.private_directory(owner.private_directory(paths.store()) + "/writes")
+    directory = private_directory(private_directory(paths.store()) + "/writes")
     us = owner.current()
     us.note(directory)
     name = us.name()

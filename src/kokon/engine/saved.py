@@ -14,6 +14,7 @@ from kokon.cgroup.usage import UNIFIED
 from kokon.compile.process import candidates
 from kokon.engine import conditions, owner
 from kokon.kernel import facts
+from kokon.kernel.private import private_directory
 from kokon.plan import ops, saved
 from kokon.plan.saved import Record, Unsaved
 from kokon.runtime import program
@@ -203,7 +204,7 @@ def _rest(prepared: Prepared) -> dict[str, object]:
 
 def _write(words: Sequence[str], data: bytes) -> None:
     """Writes it in one step; where there are too many the oldest go."""
-    directory = owner.private_directory(owner.private_directory(paths.state()) + "/saved")
+    directory = private_directory(private_directory(paths.state()) + "/saved")
     path = f"{directory}/{saved.file_name(words)}"
     new = f"{directory}/{owner.current().token}"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

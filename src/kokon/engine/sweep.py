@@ -6,6 +6,7 @@ import os
 
 from kokon import paths
 from kokon.engine import mappings, owner
+from kokon.kernel.private import is_private_directory
 
 _swept = -1
 
@@ -22,7 +23,7 @@ def sweep() -> None:
     """Removes the cgroups, writes and claims of owners that are gone, and half-unpacked roots."""
     directory = paths.state() + "/owners"
     # Where another made these first, the tokens could be any files of ours (row S3).
-    if owner.is_private(paths.state()) and owner.is_private(directory):
+    if is_private_directory(paths.state()) and is_private_directory(directory):
         owner.bury(directory, _remove)
     _remove_staging()
 

@@ -49,7 +49,7 @@ def read() -> bytes:
             errno=error.errno or 0,
             remedy="install kokon again (in a checkout: make build)",
         ) from error
-    if f"{_sha256(program)} init\n" not in digests:
+    if f"{sha256_of(program)} init\n" not in digests:
         raise HostError(
             f"{INIT_PROGRAM} is not the init that was built with this kokon",
             remedy="install kokon again (in a checkout: make build)",
@@ -57,7 +57,8 @@ def read() -> bytes:
     return program
 
 
-def _sha256(data: bytes) -> str:
+def sha256_of(data: bytes) -> str:
+    """Hexadecimal digits."""
     # hashlib loads OpenSSL, which costs more than a whole start; the plain module is enough.
     try:
         from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kokon.engine import owner
 from kokon.errors import HostError
+from kokon.kernel.private import private_directory
 
 
 @pytest.mark.parametrize("place", ["/proc/none", "/proc/none/store"])
@@ -17,7 +17,7 @@ def test_a_place_that_cannot_be_made_names_what_chose_it(
 ) -> None:
     monkeypatch.setenv("KOKON_STORE", place)
     with pytest.raises(HostError) as caught:
-        owner.private_directory(place)
+        private_directory(place)
     assert str(caught.value) == (
         f"{place} cannot be made: No such file or directory;"
         " set KOKON_STORE to a directory of your own"
@@ -33,7 +33,7 @@ def test_a_place_of_somebody_else_says_whose_it_is(
     us = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: us + 1)
     with pytest.raises(HostError) as caught:
-        owner.private_directory(str(tmp_path / "store"))
+        private_directory(str(tmp_path / "store"))
     assert str(caught.value) == (
         f"{tmp_path}/store belongs to user {us}, as seen from here, and we are user {us + 1};"
         " set KOKON_STORE to a directory of your own"

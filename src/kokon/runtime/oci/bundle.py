@@ -11,7 +11,6 @@ from kokon.compile.inputs import RootFacts, Source
 from kokon.compile.mounts import is_bind
 from kokon.errors import RootError, SpecError
 from kokon.kernel import filesystems
-from kokon.spec.runtime import Seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,17 +124,9 @@ def compile_filter(spec: Spec, host: HostFacts) -> None:
     document = spec.linux.seccomp_document
     if document is None:
         return
-    from kokon.security import seccomp
-    from kokon.spec.oci.seccomp import SECCOMP
+    from kokon.runtime import filters
 
-    profile = seccomp.parse_oci(SECCOMP.dump(document), "/linux/seccomp", newer_enosys=True)
-    if profile.notifies():
-        raise SpecError(
-            "a listener that is notified is not possible yet", where="/linux/seccomp/syscalls",
-            remedy="give those calls another action",
-        )  # fmt: skip
-    program = seccomp.program(profile, host.architecture)
-    spec.linux.seccomp = Seccomp(program, profile.flags)
+    spec.linux.seccomp = filters.compiled(document, host.architecture)
 
 
 def cgroup_mounts(layout: CgroupLayout, groups: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -19,7 +19,7 @@ from kokon.kernel import cgroups
 BUSYBOX = "/bin/busybox"
 APPLETS = (
     "cat", "dd", "echo", "env", "grep", "httpd", "id", "ip", "ls", "mknod", "mount", "nc", "ps",
-    "pwd", "sh", "sleep", "stty", "touch", "true", "tty", "wget",
+    "pwd", "readlink", "sh", "sleep", "stty", "touch", "true", "tty", "wget",
 )  # fmt: skip
 
 

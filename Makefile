@@ -28,8 +28,8 @@ generate: $(DEV)/installed
 test: $(DEV)/installed build
 	$(DEV)/bin/pytest -m "not slow" -rsfE --ignore=tests/clients
 
-# With engines that are installed: kokon under Podman, Docker and containerd, and inside of them
-test-clients: $(DEV)/installed build
+# With engines that are installed: kokon under Podman, Docker, containerd and its CRI, and inside
+test-clients: $(DEV)/clients build
 	$(DEV)/bin/pytest -rsfE tests/clients
 
 # On cgroup v2 with systemd, in a throw-away guest; VM names the command that runs one
@@ -68,6 +68,10 @@ $(USE)/installed: $(PACKAGE)
 $(DEV)/installed: pyproject.toml hatch_build.py
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python $(PIP_INSTALL) -e '.[test,check]'
+	@touch $@
+
+$(DEV)/clients: $(DEV)/installed
+	$(DEV)/bin/python $(PIP_INSTALL) -e '.[clients]'
 	@touch $@
 
 $(PROGRAMS): $(C_SOURCES) tools/compile.py | $(DEV)/installed

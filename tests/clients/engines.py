@@ -18,8 +18,8 @@ from kokon.kernel import cgroups
 
 BUSYBOX = "/bin/busybox"
 APPLETS = (
-    "cat", "dd", "echo", "env", "grep", "httpd", "id", "ip", "ls", "mknod", "mount", "nc", "ps",
-    "pwd", "sh", "sleep", "stty", "touch", "true", "tty", "wget",
+    "cat", "dd", "echo", "env", "grep", "httpd", "id", "ip", "ls", "mkdir", "mknod", "mount", "nc",
+    "ps", "pwd", "readlink", "sh", "sleep", "stty", "touch", "true", "tty", "wget",
 )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def image(place: Path) -> str:
     root = place / "image"
     for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "var"):
         (root / name).mkdir(parents=True)
+    (root / "tmp").chmod(0o1777)
     shutil.copy(BUSYBOX, root / "bin/busybox")
     for name in APPLETS:
         (root / "bin" / name).symlink_to("busybox")

@@ -89,6 +89,25 @@ def test_a_terminal(ctr: Engine) -> None:
         os.close(far)
 
 
+def test_what_it_is_given(ctr: Engine) -> None:
+    volume = ctr.place / "volume"
+    volume.mkdir()
+    options = (
+        "--rm", "--env", "A=B", "--cwd", "/tmp", "--cap-drop", "CAP_CHOWN", "--net-host",
+        "--mount", f"type=bind,src={volume},dst=/volume,options=rbind:rw",
+        "--mount", f"type=bind,src={volume},dst=/fixed,options=rbind:ro",
+        "--rootfs-propagation", "slave",
+    )  # fmt: skip
+    said = ctr.said(*run(
+        ctr, "g", "sh", "-c", "echo v > /volume/f; touch /fixed/f 2>/dev/null || cat /fixed/f;"
+        " echo $A; pwd; grep CapEff /proc/self/status; ls /sys/class/net",
+        options=options,
+    )).split()  # fmt: skip
+    assert said[:3] == ["v", "B", "/tmp"]
+    assert not int(said[4], 16) & 1
+    assert set(said[5:]) == set(os.listdir("/sys/class/net"))
+
+
 def test_a_privileged_one(ctr: Engine) -> None:
     said = ctr.said(*run(ctr, "p", "ls", "/dev", options=("--rm", "--privileged")))
     assert {"null", "ptmx", "pts"} <= set(said.split())
@@ -111,6 +130,14 @@ def test_a_life(ctr: Engine) -> None:
         assert ctr.said("tasks", "exec", "--exec-id", "e", "life", "echo", "in") == "in"
         failed = ctr.call("tasks", "exec", "--exec-id", "f", "life", "sh", "-c", "exit 9")
         assert failed.returncode == 9
+        given = ("--exec-id", "g", "--user", "1000", "--cwd", "/tmp")
+        said = ctr.said("tasks", "exec", *given, "life", "sh", "-c", "id -u; pwd")
+        assert said.split() == ["1000", "/tmp"]
+        missing = ctr.call("tasks", "exec", "--exec-id", "h", "life", "nothing")
+        assert 'exec: "nothing": executable file not found in $PATH' in missing.stderr
+        saved = ctr.call("tasks", "checkpoint", "--image-path", f"{ctr.place}/saved", "life")
+        assert saved.returncode and "checkpoint" in saved.stderr
+        assert status() == "RUNNING"
         assert len(ctr.said("tasks", "ps", "life").splitlines()) >= 2
         metrics = dict(
             line.split(maxsplit=1) for line in ctr.said("tasks", "metrics", "life").splitlines()

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from engines import Engine, Machine, eventually, image, need_root, runtime
 
+from kokon.kernel import cgroups
+
 pytestmark = pytest.mark.kernel
 
 
@@ -126,6 +128,82 @@ def test_devices(podman: Engine) -> None:
     )  # fmt: skip
     assert said[0] == 1 and "can't open '/dev/y': Operation not permitted" in said[1]
     assert "/dev/null" in podman.run("ls", "/dev/null", options=(*ALONE, "--privileged"))
+
+
+def test_filters(podman: Engine) -> None:
+    profile = podman.place / "profile.json"
+    profile.write_text(json.dumps({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+    }))  # fmt: skip
+    options = (*ALONE, "--security-opt", f"seccomp={profile}")
+    status, said = podman.ends("mkdir", "/tmp/d", options=options)
+    assert status == 1 and "Operation not permitted" in said
+    asked = ("grep", "Seccomp:", "/proc/self/status")
+    assert podman.run(*asked, options=ALONE).split() == ["Seccomp:", "2"]
+    assert podman.run(*asked, options=(*ALONE, "--privileged")).split() == ["Seccomp:", "0"]
+
+
+def test_an_init(podman: Engine) -> None:
+    """Podman's own, which it puts in as process 1."""
+    if not any(map(os.path.exists, ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit"))):
+        pytest.skip("needs catatonit")
+    said = podman.run("cat", "/proc/1/comm", options=(*ALONE, "--init"))
+    assert said in ("podman-init", "catatonit")
+    script = "sleep 100 & sleep 100"
+    options = ("--detach", "--name", "init", "--init", *ALONE)
+    podman.said("run", *options, podman.image, "sh", "-c", script)
+    try:
+        # Without it, process 1 would not hear the signal.
+        podman.said("stop", "--time", "30", "init")
+        assert podman.said("inspect", "--format", "{{.State.ExitCode}}", "init") == "143"
+    finally:
+        podman.said("rm", "--force", "--time", "0", "init")
+
+
+def test_limits_change(podman: Engine) -> None:
+    options = ("--detach", "--name", "changed", "--memory", "50m", *ALONE)
+    podman.said("run", *options, podman.image, "sleep", "100")
+    try:
+        podman.said("update", "--memory", "60m", "--memory-swap", "60m", "--cpus", "0.5", "changed")
+        # `podman stats` goes on showing the first limit, with any runtime.
+        pid = podman.said("inspect", "--format", "{{.State.Pid}}", "changed")
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        path = next(line.split(":")[2] for line in lines if "libpod-" in line)
+        limits = [
+            Path(tree.mount_point, path.lstrip("/"), name)
+            for tree in cgroups.read().hierarchies
+            for name in ("memory.limit_in_bytes", "memory.max")
+        ]
+        assert [f.read_text() for f in limits if f.exists()] == [f"{60 << 20}\n"]
+    finally:
+        podman.said("rm", "--force", "--time", "0", "changed")
+
+
+def test_health(podman: Engine) -> None:
+    check = "test -e /tmp/well"
+    options = ("--detach", "--name", "patient", "--health-cmd", check, "--health-retries", "1",
+               "--health-interval", "disable", *ALONE)  # fmt: skip
+    podman.said("run", *options, podman.image, "sleep", "100")
+    try:
+        assert podman.call("healthcheck", "run", "patient").returncode == 1
+        asked = ("inspect", "--format", "{{.State.Health.Status}}", "patient")
+        assert podman.said(*asked) == "unhealthy"
+        podman.said("exec", "patient", "touch", "/tmp/well")
+        podman.said("healthcheck", "run", "patient")
+        assert podman.said(*asked) == "healthy"
+    finally:
+        podman.said("rm", "--force", "--time", "0", "patient")
+
+
+def test_it_is_restarted(podman: Engine) -> None:
+    options = ("--detach", "--name", "again", "--restart", "on-failure:2", *ALONE)
+    podman.said("run", *options, podman.image, "sh", "-c", "exit 1")
+    try:
+        asked = ("inspect", "--format", "{{.RestartCount}} {{.State.Status}}", "again")
+        assert eventually(lambda: podman.said(*asked) == "2 exited")
+    finally:
+        podman.said("rm", "--force", "--time", "0", "again")
 
 
 def test_a_life(podman: Engine) -> None:

@@ -193,7 +193,7 @@ def test_errors_have_the_words_that_engines_look_for(runtime: Runtime) -> None:
     assert "cannot exec in a stopped container" in runtime.refused("exec", "@a", "id", status=255)
     assert "cannot start a container that has stopped" in runtime.refused("start", "@a")
     for word in ("checkpoint", "restore"):
-        assert "not possible yet" in runtime.refused(word, "@a")
+        assert "not possible yet" in runtime.refused(word, "--image-path", "/tmp", "@a")
 
 
 def test_an_error_is_logged_in_json(runtime: Runtime) -> None:

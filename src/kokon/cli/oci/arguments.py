@@ -38,9 +38,10 @@ class Verb:
 
     :param usage: its arguments in words.
     :param least: how many arguments it has at least; ``most``: at most, None for any number.
+    :param there: False for what is not done: it takes whatever runC's takes, to say so.
     """
 
-    __slots__ = ("help", "least", "most", "name", "options", "usage")
+    __slots__ = ("help", "least", "most", "name", "options", "there", "usage")
 
     def __init__(
         self,
@@ -51,8 +52,10 @@ class Verb:
         *,
         least: int = 1,
         most: int | None = 1,
+        there: bool = True,
     ) -> None:
         self.name = name
+        self.there = there
         self.usage = usage
         self.help = help
         self.options = options
@@ -142,8 +145,8 @@ VERBS = (
     Verb("spec", "", "write an example config.json", (
         _BUNDLE, Option("rootless", FLAG, "for an ordinary user"),
     ), least=0, most=0),
-    Verb("checkpoint", "ID", "not there yet", most=None),
-    Verb("restore", "ID", "not there yet", most=None),
+    Verb("checkpoint", "ID", "not there yet", there=False),
+    Verb("restore", "ID", "not there yet", there=False),
 )  # fmt: skip
 """Every verb, in the order of help."""
 
@@ -241,6 +244,8 @@ def arguments_of(verb: Verb, words: Sequence[str]) -> Arguments:
 
     :raises OptionError: too few or too many arguments, or an option that there is not.
     """
+    if not verb.there and not {"-h", "--help"} & set(words):
+        return Arguments({}, tuple(words))
     found = parse(words, (*verb.options, GLOBALS[-1]))
     count = len(found.words)
     if not found.flag("help") and (

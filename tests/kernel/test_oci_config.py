@@ -214,6 +214,16 @@ def test_a_memory_node_that_is_not_there(bundle: Bundle) -> None:
     assert "/linux/memoryPolicy" in bundle.refused()
 
 
+@pytest.mark.parametrize("entry", ["NAME", "=value", ""])
+def test_an_entry_of_the_environment_that_has_no_name(bundle: Bundle, entry: str) -> None:
+    bundle.process["env"] = ["PATH=/bin", entry]
+    error = bundle.refused()
+    assert "/process/env/1" in error and "is not NAME=VALUE" in error
+    bundle.process["env"] = ["PATH=/bin"]
+    bundle.config["hooks"] = {"poststop": [{"path": "/bin/true", "env": [entry]}]}
+    assert "/hooks/poststop/0/env/0" in bundle.refused()
+
+
 # --- hooks --------------------------------------------------------------------------------
 
 SAY = 'echo {0} $(cat | tr -d " ") >> {1}; exit {2}'
@@ -407,6 +417,19 @@ def test_a_tmpfs_that_has_what_it_covers(bundle: Bundle) -> None:
     assert (home / "sub/file").read_text() == "inner"
 
 
+def test_a_tmpfs_that_is_read_only(bundle: Bundle) -> None:
+    (bundle.root / "home/file").write_text("inner")
+    new = {"type": "tmpfs", "source": "tmpfs"}
+    bundle.config["mounts"] += [
+        {"destination": "/tmp", "options": ["ro"], **new},
+        {"destination": "/home", "options": ["mode=0711", "ro", "tmpcopyup"], **new},
+    ]
+    (bundle.root / "tmp").chmod(0o1751)
+    said = bundle.run("stat -c %a /tmp /home; cat /home/file; echo; touch /tmp/x /home/x 2>&1")
+    assert said.split()[:3] == ["1751", "711", "inner"]
+    assert said.count("Read-only file system") == 2
+
+
 def test_the_order_of_mounts_is_the_documents(bundle: Bundle) -> None:
     first, second = folder(bundle, "first"), folder(bundle, "second")
     (first / "file").write_text("first")
@@ -432,6 +455,15 @@ def test_devices_are_in_every_container(bundle: Bundle) -> None:
             "character special file 620 3:4 1:3", "character special file 666 0:0 1:3",
             "fifo 600 0:0 0:0",
         ]  # fmt: skip
+
+
+def test_a_device_directory_in_a_user_namespace_is_its_roots(bundle: Bundle) -> None:
+    bundle.users()
+    bundle.config["mounts"].append({"destination": "/dev/shm", "type": "tmpfs", "source": "shm"})
+    said = bundle.run("stat -c %u:%g /dev/. /dev/fd /dev/ptmx /dev/null; umount /dev/shm;"
+                      " stat -c %u:%g /dev/shm; grep /dev /proc/self/mounts")  # fmt: skip
+    assert said.split()[:5] == ["0:0"] * 5
+    assert "tmpfs /dev tmpfs" in said
 
 
 def test_a_hook_inside_has_no_descriptors_of_ours(bundle: Bundle) -> None:

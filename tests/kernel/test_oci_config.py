@@ -224,6 +224,15 @@ def test_an_entry_of_the_environment_that_has_no_name(bundle: Bundle, entry: str
     assert "/hooks/poststop/0/env/0" in bundle.refused()
 
 
+def test_a_working_directory_that_is_missing(bundle: Bundle) -> None:
+    bundle.process["cwd"] = "/made/there"
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, "umask": 0o777}
+    bundle.config["root"]["readonly"] = True
+    said = bundle.run("pwd; umask; stat -c %a:%u /made /made/there; mkdir /x 2>&1")
+    assert said.split()[:4] == ["/made/there", "0777", "755:0", "755:0"]
+    assert "Read-only file system" in said
+
+
 # --- hooks --------------------------------------------------------------------------------
 
 SAY = 'echo {0} $(cat | tr -d " ") >> {1}; exit {2}'
@@ -364,6 +373,29 @@ def test_attributes_of_a_whole_tree_and_of_its_top(bundle: Bundle) -> None:
     assert "rw" in options["/top/below"] and "ro" in options["/top"]
     assert options["/last"][0] == "rw" and "nodev" in options["/last"]
     assert "noexec" not in options["/last"]
+
+
+def test_the_last_word_of_a_mount_wins(bundle: Bundle) -> None:
+    source = folder(bundle)
+    bundle.config["mounts"] += [
+        bind(source, "/a", "rbind", "dev", "suid", "rnodev", "rnosuid"),
+        bind(source, "/b", "rbind", "rnodev", "rro", "dev", "rw"),
+        bind(source, "/c", "rbind", "noatime", "rrelatime"),
+    ]
+    said = bundle.run("cat /proc/self/mounts")
+    options = {line.split()[1]: line.split()[3].split(",") for line in said.splitlines()}
+    assert {"nodev", "nosuid"} <= set(options["/a"])
+    assert "nodev" not in options["/b"] and "rw" in options["/b"]
+    assert "relatime" in options["/c"] and "noatime" not in options["/c"]
+
+
+@pytest.mark.parametrize("word", ["rslave", "rprivate", "slave"])
+def test_a_volume_that_is_shared_in_a_root_that_is_not(bundle: Bundle, word: str) -> None:
+    bundle.linux["rootfsPropagation"] = word
+    bundle.config["mounts"].append(bind(folder(bundle), "/tmp", "rbind", "rshared"))
+    said = bundle.run("cat /proc/self/mountinfo")
+    line = next(line for line in said.splitlines() if line.split()[4] == "/tmp")
+    assert " shared:" in line and "master:" not in line
 
 
 def test_destinations_through_links_stay_beneath_the_root(bundle: Bundle) -> None:

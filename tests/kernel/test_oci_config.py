@@ -224,6 +224,20 @@ def test_an_entry_of_the_environment_that_has_no_name(bundle: Bundle, entry: str
     assert "/hooks/poststop/0/env/0" in bundle.refused()
 
 
+def test_a_home_is_what_the_containers_passwd_says(bundle: Bundle) -> None:
+    source = folder(bundle)
+    (source / "passwd").write_text("root:x:0:0::/of/the/volume:/bin/sh\n")
+    own = bundle.config["mounts"]
+    for mount, home in (
+        (bind(source / "passwd", "/etc/passwd", "ro"), "/of/the/volume"),
+        (bind(source, "/etc"), "/of/the/volume"),
+        ({"destination": "/etc", "type": "tmpfs", "source": "tmpfs"}, "/"),
+        (bind(source, "/srv"), "/home"),
+    ):
+        bundle.config["mounts"] = [*own, mount]
+        assert bundle.run("echo $HOME").splitlines()[-1] == home
+
+
 def test_a_working_directory_that_is_missing(bundle: Bundle) -> None:
     bundle.process["cwd"] = "/made/there"
     bundle.process["user"] = {"uid": 1000, "gid": 1000, "umask": 0o777}

@@ -214,6 +214,39 @@ def test_a_memory_node_that_is_not_there(bundle: Bundle) -> None:
     assert "/linux/memoryPolicy" in bundle.refused()
 
 
+@pytest.mark.parametrize("entry", ["NAME", "=value", ""])
+def test_an_entry_of_the_environment_that_has_no_name(bundle: Bundle, entry: str) -> None:
+    bundle.process["env"] = ["PATH=/bin", entry]
+    error = bundle.refused()
+    assert "/process/env/1" in error and "is not NAME=VALUE" in error
+    bundle.process["env"] = ["PATH=/bin"]
+    bundle.config["hooks"] = {"poststop": [{"path": "/bin/true", "env": [entry]}]}
+    assert "/hooks/poststop/0/env/0" in bundle.refused()
+
+
+def test_a_home_is_what_the_containers_passwd_says(bundle: Bundle) -> None:
+    source = folder(bundle)
+    (source / "passwd").write_text("root:x:0:0::/of/the/volume:/bin/sh\n")
+    own = bundle.config["mounts"]
+    for mount, home in (
+        (bind(source / "passwd", "/etc/passwd", "ro"), "/of/the/volume"),
+        (bind(source, "/etc"), "/of/the/volume"),
+        ({"destination": "/etc", "type": "tmpfs", "source": "tmpfs"}, "/"),
+        (bind(source, "/srv"), "/home"),
+    ):
+        bundle.config["mounts"] = [*own, mount]
+        assert bundle.run("echo $HOME").splitlines()[-1] == home
+
+
+def test_a_working_directory_that_is_missing(bundle: Bundle) -> None:
+    bundle.process["cwd"] = "/made/there"
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, "umask": 0o777}
+    bundle.config["root"]["readonly"] = True
+    said = bundle.run("pwd; umask; stat -c %a:%u /made /made/there; mkdir /x 2>&1")
+    assert said.split()[:4] == ["/made/there", "0777", "755:0", "755:0"]
+    assert "Read-only file system" in said
+
+
 # --- hooks --------------------------------------------------------------------------------
 
 SAY = 'echo {0} $(cat | tr -d " ") >> {1}; exit {2}'
@@ -356,6 +389,29 @@ def test_attributes_of_a_whole_tree_and_of_its_top(bundle: Bundle) -> None:
     assert "noexec" not in options["/last"]
 
 
+def test_the_last_word_of_a_mount_wins(bundle: Bundle) -> None:
+    source = folder(bundle)
+    bundle.config["mounts"] += [
+        bind(source, "/a", "rbind", "dev", "suid", "rnodev", "rnosuid"),
+        bind(source, "/b", "rbind", "rnodev", "rro", "dev", "rw"),
+        bind(source, "/c", "rbind", "noatime", "rrelatime"),
+    ]
+    said = bundle.run("cat /proc/self/mounts")
+    options = {line.split()[1]: line.split()[3].split(",") for line in said.splitlines()}
+    assert {"nodev", "nosuid"} <= set(options["/a"])
+    assert "nodev" not in options["/b"] and "rw" in options["/b"]
+    assert "relatime" in options["/c"] and "noatime" not in options["/c"]
+
+
+@pytest.mark.parametrize("word", ["rslave", "rprivate", "slave"])
+def test_a_volume_that_is_shared_in_a_root_that_is_not(bundle: Bundle, word: str) -> None:
+    bundle.linux["rootfsPropagation"] = word
+    bundle.config["mounts"].append(bind(folder(bundle), "/tmp", "rbind", "rshared"))
+    said = bundle.run("cat /proc/self/mountinfo")
+    line = next(line for line in said.splitlines() if line.split()[4] == "/tmp")
+    assert " shared:" in line and "master:" not in line
+
+
 def test_destinations_through_links_stay_beneath_the_root(bundle: Bundle) -> None:
     source = folder(bundle)
     (bundle.root / "there").mkdir()
@@ -407,6 +463,19 @@ def test_a_tmpfs_that_has_what_it_covers(bundle: Bundle) -> None:
     assert (home / "sub/file").read_text() == "inner"
 
 
+def test_a_tmpfs_that_is_read_only(bundle: Bundle) -> None:
+    (bundle.root / "home/file").write_text("inner")
+    new = {"type": "tmpfs", "source": "tmpfs"}
+    bundle.config["mounts"] += [
+        {"destination": "/tmp", "options": ["ro"], **new},
+        {"destination": "/home", "options": ["mode=0711", "ro", "tmpcopyup"], **new},
+    ]
+    (bundle.root / "tmp").chmod(0o1751)
+    said = bundle.run("stat -c %a /tmp /home; cat /home/file; echo; touch /tmp/x /home/x 2>&1")
+    assert said.split()[:3] == ["1751", "711", "inner"]
+    assert said.count("Read-only file system") == 2
+
+
 def test_the_order_of_mounts_is_the_documents(bundle: Bundle) -> None:
     first, second = folder(bundle, "first"), folder(bundle, "second")
     (first / "file").write_text("first")
@@ -432,6 +501,15 @@ def test_devices_are_in_every_container(bundle: Bundle) -> None:
             "character special file 620 3:4 1:3", "character special file 666 0:0 1:3",
             "fifo 600 0:0 0:0",
         ]  # fmt: skip
+
+
+def test_a_device_directory_in_a_user_namespace_is_its_roots(bundle: Bundle) -> None:
+    bundle.users()
+    bundle.config["mounts"].append({"destination": "/dev/shm", "type": "tmpfs", "source": "shm"})
+    said = bundle.run("stat -c %u:%g /dev/. /dev/fd /dev/ptmx /dev/null; umount /dev/shm;"
+                      " stat -c %u:%g /dev/shm; grep /dev /proc/self/mounts")  # fmt: skip
+    assert said.split()[:5] == ["0:0"] * 5
+    assert "tmpfs /dev tmpfs" in said
 
 
 def test_a_hook_inside_has_no_descriptors_of_ours(bundle: Bundle) -> None:

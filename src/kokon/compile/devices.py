@@ -79,6 +79,8 @@ def make(plan: Builder) -> None:
         where = f"/mounts/{plan.spec.mounts.index(mount)}/options"
         asked = mount_options.parse("tmpfs", mount.options, where)
         options, attributes = tuple(asked.data), asked.set
+        if mount.source:
+            options = ("source", mount.source, *options)  # what /proc/mounts shows
     if owner or group:
         options += ("uid", str(owner), "gid", str(group))
     put(Filesystem(
@@ -86,9 +88,10 @@ def make(plan: Builder) -> None:
     ))  # fmt: skip
     for name in ("pts", "shm", "mqueue"):
         if any(m.destination == f"/dev/{name}" for m in plan.spec.mounts):
-            put(Directory(slot, name, 0o755, why="/mounts"))
+            plan.add(Directory(slot, name, 0o755, why="/mounts"))
     for name, target in LINKS:
-        put(Link(slot, name, target, why="/mounts"))
+        # By stage 2, so that they are the container's root's.
+        plan.add(Link(slot, name, target, why="/mounts"))
     for device in every(plan):
         name = device.path.removeprefix("/dev/")
         why = "/mounts" if device in DEFAULT else "/linux/devices"

@@ -6,11 +6,16 @@ from kokon.compile import devices, mount_options
 from kokon.compile.masks import template_name
 from kokon.compile.mounts import is_bind, is_machines
 from kokon.errors import SpecError
-from kokon.kernel.constants import (
-    PROC_SUPER_MAGIC,
-    SYSFS_MAGIC,
+from kokon.kernel.constants import MOUNT_ATTR_RDONLY, PROC_SUPER_MAGIC, SYSFS_MAGIC
+from kokon.plan.ops import (
+    Attach,
+    CheckFilesystem,
+    CloneMount,
+    CopyUp,
+    Filesystem,
+    MountAttributes,
+    TakeMode,
 )
-from kokon.plan.ops import Attach, CheckFilesystem, CloneMount, CopyUp, Filesystem, TakeMode
 from kokon.security import idmap
 
 TYPE_CHECKING = False
@@ -79,11 +84,17 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
     slot = plan.taken[mount.destination] = plan.slot()
     if mount.type == "devpts":
         plan.devpts_slot = slot
-    plan.add(Filesystem(slot, mount.type, data, options.set, mount.destination, why=why))
-    if mount.type == "tmpfs" and plan.launch.waits and "mode" not in data[::2]:
+    takes_mode = mount.type == "tmpfs" and plan.launch.waits and "mode" not in data[::2]
+    late = options.set & MOUNT_ATTR_RDONLY if takes_mode or options.copies else 0
+    plan.add(Filesystem(slot, mount.type, data, options.set & ~late, mount.destination, why=why))
+    if takes_mode:
         plan.add(TakeMode(slot, plan.root_slot, mount.destination, why=why))
     if options.copies:
         plan.add(CopyUp(slot, plan.root_slot, mount.destination, why=f"{why}/options"))
+    if late:
+        plan.add(MountAttributes(
+            slot, late, 0, 0, 0, -1, about=mount.destination, why=f"{why}/options",
+        ))  # fmt: skip
     plan.add(Attach(
         slot, plan.root_slot, mount.destination, 1, plan.resolve, about=mount.type, why=why,
     ))  # fmt: skip

@@ -120,6 +120,9 @@ def parse(kind: str, options: tuple[str, ...], where: str, passes: bool = False)
             on, off = WORDS[option[1:]]
             result.recursive_set = result.recursive_set & ~(on | off) | on
             result.recursive_clear = result.recursive_clear & ~on | off
+            # At the top too the last word wins, where the others come after the whole tree.
+            result.set &= ~(on | off)
+            result.clear &= ~(on | off)
         elif option.removeprefix("r") in PROPAGATION:
             result.propagation = PROPAGATION[option.removeprefix("r")]
             result.propagation_recursive = option not in PROPAGATION

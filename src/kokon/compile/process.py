@@ -136,13 +136,13 @@ def label(plan: Builder) -> None:
 
 
 def place(plan: Builder) -> None:
-    """The mode mask and the working directory."""
+    """The working directory, which is not made with the program's mask, and the mode mask."""
     process = plan.spec.process
     umask = process.user.umask
-    plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
     # Without a root of its own it would be made on the machine.
     create = 0 if plan.launch.reach else 1
     plan.add(WorkingDirectory(process.cwd, create, why="/process/cwd"))
+    plan.add(Umask(0o022 if umask is None else umask, why="/process/user/umask"))
     if plan.spec.linux.memory_policy or plan.spec.linux.personality:
         from kokon.compile import scheduling
 

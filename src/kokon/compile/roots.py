@@ -23,6 +23,7 @@ from kokon.plan.ops import (
     Link,
     MountAttributes,
     Pivot,
+    WorkingDirectory,
 )
 
 TYPE_CHECKING = False
@@ -166,16 +167,22 @@ def furnish(plan: Builder, assembly: Assembly) -> None:
 def seal(plan: Builder) -> None:
     """Read-only where that is asked, with its propagation, and the old root gone."""
     spec = plan.spec
-    if spec.root.readonly or plan.root.assembly:
-        plan.add(MountAttributes(
-            plan.root_slot, MOUNT_ATTR_RDONLY, 0, 0, 0, -1, about="the root",
-            why="/root/readonly",
-        ))  # fmt: skip
+    read_only = MountAttributes(
+        plan.root_slot, MOUNT_ATTR_RDONLY, 0, 0, 0, -1, about="the root", why="/root/readonly",
+    )  # fmt: skip
+    closed = spec.root.readonly or bool(plan.root.assembly)
+    if closed and not plan.launch.waits:
+        plan.add(read_only)
     plan.add(Pivot(plan.root_slot, why=WHY))
+    if closed and plan.launch.waits:
+        # While it can be made: images name working directories that nobody has made.
+        plan.add(WorkingDirectory(spec.process.cwd, 1, why="/process/cwd"))
+        plan.add(read_only)
     word = spec.linux.rootfs_propagation
     if word:
+        # All of it is private but volumes that are to be shared, which rslave would undo.
         plan.add(MountAttributes(
             plan.root_slot, 0, 0, PROPAGATION[word.removeprefix("r")],
-            0 if word in PROPAGATION else 1, -1, about="the root",
+            int(word in ("rshared", "runbindable")), -1, about="the root",
             why="/linux/rootfsPropagation",
         ))  # fmt: skip

@@ -45,6 +45,7 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.IdMap, EPERM): "the ids are not ours to map: see /etc/subuid and /etc/subgid",
     (ops.IdMap, EINVAL): "the ids overlap, or are beyond what this user namespace has",
     (ops.WriteChild, EACCES): "a value below the caller's own needs CAP_SYS_RESOURCE",
+    (ops.JoinCgroup, EINVAL): "what runs in real time needs realtimeRuntime in its group's cpu",
     (ops.JoinCgroup, ENOSPC): "the cpuset of the cgroup above has no cpus or mems",
     (ops.Unshare, ENOSPC): "raise /proc/sys/user/max_cgroup_namespaces",
     (ops.Propagation, EPERM): "mounting is refused here: allow it in the filter or the security"

@@ -199,7 +199,7 @@ def test_the_order_of_the_end() -> None:
         launch=Launch(reaper=True),
     )  # fmt: skip
     last = [
-        ops.Pivot, ops.Umask, ops.WorkingDirectory, ops.ResourceLimit, ops.BoundingSet, ops.Groups,
+        ops.Pivot, ops.WorkingDirectory, ops.Umask, ops.ResourceLimit, ops.BoundingSet, ops.Groups,
         ops.User, ops.NoNewPrivileges, ops.Capabilities, ops.ParentDeath, ops.Seccomp, ops.Reap,
         ops.CloseDescriptors, ops.Execute,
     ]  # fmt: skip

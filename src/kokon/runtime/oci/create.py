@@ -145,7 +145,7 @@ def _create(
     states = hooks.states(spec, closing)
     handed = {"start": _listener(record, closing), **given, **states}
     root_facts = bundles.root_facts(spec, host)
-    _complete(spec)
+    environment.complete_new(spec)
     notes = privileges.limit(spec, host)
     hooked = bool(states or (spec.hooks and (spec.hooks.prestart or spec.hooks.create_runtime)))
     plan = compile_container(
@@ -231,14 +231,6 @@ def _listener(record: Record, closing: list[Callable[[], object]]) -> int:
     fd = listener.detach()
     closing.append(lambda: os.close(fd))
     return fd
-
-
-def _complete(spec: Spec) -> None:
-    root = os.open(spec.root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        environment.complete(spec.process, root)
-    finally:
-        os.close(root)
 
 
 def terminal_size(spec: Spec) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from kokon.spec.oci.json_text import load
 from kokon.spec.oci.kinds import List, Object, Text, Whole, shown
 from kokon.spec.oci.linux import LINUX, MAPPINGS, check_mappings
 from kokon.spec.oci.process import PROCESS
-from kokon.spec.oci.shapes import ABSOLUTE, FILLED, FLAG, TEXT, TEXTS, WORDS
+from kokon.spec.oci.shapes import ABSOLUTE, ENTRIES, FILLED, FLAG, TEXT, TEXTS, WORDS
 from kokon.spec.oci.values import Hook, Hooks
 from kokon.spec.pointer import escaped
 from kokon.spec.runtime import Mount, Root, Spec
@@ -100,7 +100,7 @@ HOOK_LIST = List(
         (
             ("path", "path", ABSOLUTE),
             ("args", "args", TEXTS),
-            ("env", "env", TEXTS),
+            ("env", "env", ENTRIES),
             ("timeout", "timeout", Whole(1, (1 << 31) - 1)),
         ),
         required=("path",),

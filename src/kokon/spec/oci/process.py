@@ -5,7 +5,7 @@ from __future__ import annotations
 from kokon.errors import SpecError
 from kokon.spec.oci.json_text import load
 from kokon.spec.oci.kinds import Kind, List, Object, Whole, Word, shown
-from kokon.spec.oci.shapes import ABSOLUTE, FLAG, ID, INDICES, INT32, LINE, TEXTS, UINT64
+from kokon.spec.oci.shapes import ABSOLUTE, ENTRIES, FLAG, ID, INDICES, INT32, LINE, TEXTS, UINT64
 from kokon.spec.oci.values import ConsoleSize, ExecCpuAffinity, IoPriority, Scheduler
 from kokon.spec.runtime import Capabilities, Process, ResourceLimit, User
 
@@ -151,7 +151,7 @@ PROCESS = Object(
         )),
         ("user", "user", USER),
         ("args", "args", TEXTS),
-        ("env", "env", TEXTS),
+        ("env", "env", ENTRIES),
         ("cwd", "cwd", ABSOLUTE),
         ("capabilities", "capabilities", Object(
             Capabilities, tuple((name, name, CAPABILITY_SET) for name in CAPABILITY_SETS)

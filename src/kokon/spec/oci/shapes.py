@@ -27,6 +27,11 @@ def _one_line(value: str) -> None:
         raise SpecError("has more than one line")
 
 
+def _entry(value: str) -> None:
+    if value.find("=") < 1:
+        raise SpecError(f"{shown(value)} is not NAME=VALUE")
+
+
 def _indices(value: str) -> None:
     if value:
         try:
@@ -59,4 +64,6 @@ ABSOLUTE_OR_EMPTY = Text(_absolute_or_empty)
 INDICES = Text(_indices)
 FILE_NAME = Text(_file_name)
 TEXTS = List(TEXT)
+ENTRIES = List(Text(_entry))
+"""An environment: "the same semantics as IEEE Std 1003.1-2008's environ"."""
 WORDS = Map(FILLED, TEXT)

@@ -26,6 +26,7 @@ def creation(asked: Globals, own: Arguments) -> Creation:
         console_socket=own.text("console-socket"),
         pid_file=own.text("pid-file"),
         preserved=preserved(own),
+        keeps_keyring=own.flag("no-new-keyring"),
     )
 
 

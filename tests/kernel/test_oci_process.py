@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import subprocess
 from errno import EDQUOT, ENOSYS
 
 import pytest
 from oci_bundle import IDENTITY, Bundle, bundle
 from test_failures import refuse
+
+from kokon.security.seccomp import syscalls
 
 __all__ = ["bundle"]  # the fixture
 
@@ -103,6 +106,33 @@ def test_a_kernel_without_keyrings(bundle: Bundle) -> None:
     assert run.returncode == 0, run.stderr
     run = bundle.call("run", IDENTITY, preexec_fn=lambda: refuse(("keyctl",), EDQUOT))
     assert run.returncode == 1 and "take a new session keyring" in run.stderr
+
+
+def program_of(call: int) -> bytes:
+    """An executable that makes a system call and ends with the error's number (elf(5))."""
+    code = b"\xb8" + struct.pack("<I", call) + bytes.fromhex("0f05 f7d8 89c7 b83c000000 0f05")
+    base, size = 0x400000, 0x78 + len(code)
+    fields = 2, 62, 1, base + 0x78, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", *fields)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 4096) + code
+
+
+def test_calls_newer_than_the_profile(bundle: Bundle) -> None:
+    """They answer ENOSYS, so that programs do without; older ones what the profile says."""
+    if os.uname().machine != "x86_64":
+        pytest.skip("has a program for x86-64 only")
+    old, newest, new = 154, 436, 460  # modify_ldt, close_range, lsm_set_self_attr
+    table = syscalls.numbers("x86_64")
+    allowed = [name for name, number in table.items() if number <= newest and number != old]
+    for name, call in (("old", old), ("new", new)):
+        path = bundle.root / "bin" / name
+        path.write_bytes(program_of(call))
+        path.chmod(0o755)
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+        "syscalls": [{"names": allowed, "action": "SCMP_ACT_ALLOW"}],
+    }  # fmt: skip
+    assert bundle.run("old; echo $?; new; echo $?").split() == ["1", "38"]
 
 
 def test_exec_is_scheduled_as_the_container_is(bundle: Bundle) -> None:

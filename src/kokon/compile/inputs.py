@@ -131,8 +131,8 @@ class Launch:
     __slots__ = (
         "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "keyring",
         "landlock", "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death",
-        "plain_newlines", "preserved", "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer",
-        "waits", "without",
+        "plain_newlines", "preserved", "reach", "reaper", "resource_limits", "tasks",
+        "terminal_size", "transfer", "waits", "without",
     )  # fmt: skip
 
     def __init__(

@@ -108,7 +108,7 @@ struct op_hostname { struct op op; const char *name; };
 struct op_domainname { struct op op; const char *name; };
 struct op_loopback { struct op op; };
 struct op_write_proc { struct op op; int64_t proc; uint64_t own; const char *path; const char *content; };
-struct op_keyring { struct op op; };
+struct op_keyring { struct op op; uint64_t may_lack; };
 struct op_terminal { struct op op; int64_t root; int64_t slot; uint64_t rows; uint64_t columns; const char *path; uint64_t across; uint64_t plain; };
 struct op_clone_descriptor { struct op op; int64_t slot; int64_t source; };
 struct op_standard_streams { struct op op; int64_t slot; };
@@ -177,7 +177,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "t",
     "",
     "sntt",
-    "",
+    "n",
     "ssnntnn",
     "ss",
     "s",

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from test_oci_config import DEV, IDENTITY, PROC, Bundle, bundle
+from oci_bundle import DEV, IDENTITY, PROC, Bundle, bundle
 
 from kokon.kernel import cgroups, facts
 from kokon.kernel.capabilities import NAMES, names

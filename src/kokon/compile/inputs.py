@@ -119,6 +119,8 @@ class Launch:
     :param reach: there are no namespaces at all, and this is what the program reaches.
     :param waits: the container is created, and its program runs when it is started.
     :param hooks: kokon runs hooks outside when the namespaces are there.
+    :param keyring: ``new``: the program has a session keyring of its own; ``optional``: where the
+        kernel has keyrings; ``kept``: it has the caller's.
     :param preserved: descriptors from 3 on that the program gets.
     :param maps_mounts: files of the root and of binds keep their owners by id-mapped mounts.
     :param cgroup_mounts: for a mount of type cgroup: names and directories of this machine.
@@ -127,10 +129,10 @@ class Launch:
     """
 
     __slots__ = (
-        "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "landlock",
-        "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death", "plain_newlines",
-        "preserved", "reach", "reaper", "resource_limits", "tasks", "terminal_size", "transfer",
-        "waits", "without",
+        "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "keyring",
+        "landlock", "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death",
+        "plain_newlines", "preserved", "reach", "reaper", "resource_limits", "tasks",
+        "terminal_size", "transfer", "waits", "without",
     )  # fmt: skip
 
     def __init__(
@@ -153,6 +155,7 @@ class Launch:
         reach: Reach | None = None,
         waits: bool = False,
         hooks: bool = False,
+        keyring: str = "new",
         preserved: int = 0,
         maps_mounts: bool = True,
         cgroup_mounts: tuple[tuple[str, str], ...] = (),
@@ -176,6 +179,7 @@ class Launch:
         self.reach = reach
         self.waits = waits
         self.hooks = hooks
+        self.keyring = keyring
         self.preserved = preserved
         self.maps_mounts = maps_mounts
         self.cgroup_mounts = cgroup_mounts
@@ -189,5 +193,5 @@ class Launch:
             self.map_by_parent, tuple(self.files.items()), self.resource_limits,
             self.terminal_size, self.box, self.transfer, self.landlock,
             self.reach, self.without, self.admitted, self.waits, self.hooks, self.preserved,
-            self.plain_newlines, self.maps_mounts, self.cgroup_mounts, self.owned,
+            self.plain_newlines, self.maps_mounts, self.cgroup_mounts, self.owned, self.keyring,
         )  # fmt: skip

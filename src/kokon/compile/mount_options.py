@@ -35,7 +35,16 @@ WORDS = {
     "relatime": (0, MOUNT_ATTR_ATIME),
     "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME),
 }
-IGNORED = frozenset(("defaults", "bind", "rbind", "atime", "norelatime", "nostrictatime"))
+LIFTED = {"atime": MOUNT_ATTR_NOATIME, "nostrictatime": MOUNT_ATTR_STRICTATIME}
+"""Words that take another one back, and leave a third as it is."""
+
+IGNORED = frozenset(
+    ("defaults", "bind", "rbind", "norelatime", "nomand", "noiversion", "silent", "loud")
+)
+"""What Linux does anyway; the last two are about what the kernel's log says."""
+
+SUPERBLOCK = frozenset(("sync", "async", "dirsync", "lazytime", "nolazytime"))
+"""Of a file system and not of a mount: a bind has what its source has (fsconfig(2))."""
 
 DATA = {
     "tmpfs": frozenset(
@@ -103,6 +112,14 @@ def check_value(word: str, value: str, where: str) -> None:
         )
 
 
+def _with(word: str, on: int, off: int) -> tuple[int, int]:
+    """The bits to set and to clear, after one more word."""
+    if word in LIFTED:
+        return (on & ~MOUNT_ATTR_ATIME if on & MOUNT_ATTR_ATIME == LIFTED[word] else on), off
+    more, less = WORDS[word]
+    return on & ~(more | less) | more, off & ~more | less
+
+
 def parse(kind: str, options: tuple[str, ...], where: str, passes: bool = False) -> MountOptions:
     """The options of one mount of a file system type.
 
@@ -112,22 +129,22 @@ def parse(kind: str, options: tuple[str, ...], where: str, passes: bool = False)
     result = MountOptions()
     for option in options:
         word, equals, value = option.partition("=")
-        if option in WORDS:
-            on, off = WORDS[option]
-            result.set = result.set & ~(on | off) | on
-            result.clear = result.clear & ~on | off
-        elif option[:1] == "r" and option[1:] in WORDS:
-            on, off = WORDS[option[1:]]
-            result.recursive_set = result.recursive_set & ~(on | off) | on
-            result.recursive_clear = result.recursive_clear & ~on | off
-            # At the top too the last word wins, where the others come after the whole tree.
-            result.set &= ~(on | off)
-            result.clear &= ~(on | off)
+        if option in WORDS or option in LIFTED:
+            result.set, result.clear = _with(option, result.set, result.clear)
+        elif option[:1] == "r" and (option[1:] in WORDS or option[1:] in LIFTED):
+            result.recursive_set, result.recursive_clear = _with(
+                option[1:], result.recursive_set, result.recursive_clear
+            )
+            # The top is of the tree: what was said of it alone before is over.
+            said = sum(WORDS.get(option[1:], (0, 0)))
+            result.set, result.clear = result.set & ~said, result.clear & ~said
         elif option.removeprefix("r") in PROPAGATION:
             result.propagation = PROPAGATION[option.removeprefix("r")]
             result.propagation_recursive = option not in PROPAGATION
         elif option in IGNORED:
             result.recursive = result.recursive or option == "rbind"
+        elif option in SUPERBLOCK and (kind != "bind" or option in ("async", "nolazytime")):
+            result.data += (option, None) if kind != "bind" else ()
         elif word in DATA.get(kind, ()):
             check_value(word, value, where)
             result.data += (word, value if equals else None)

@@ -67,7 +67,8 @@ def begin(plan: Builder) -> None:
     # Mount points are made with their modes, whatever the caller's mask is.
     plan.add(Umask(0o022, why="/process"))
     plan.add(Session(why="/process/terminal"))
-    plan.add(Keyring(why="/process"))
+    if plan.launch.keyring != "kept":
+        plan.add(Keyring(int(plan.launch.keyring == "optional"), why="/process"))
     if plan.new_namespaces & CLONE_NEWNS:
         plan.add(Propagation(MS_SLAVE, why="/linux/rootfsPropagation"))
     _own_proc(plan)

@@ -730,17 +730,19 @@ class WriteProc(Op):
 
 
 class Keyring(Op):
-    """keyctl(KEYCTL_JOIN_SESSION_KEYRING)."""
+    """keyctl(KEYCTL_JOIN_SESSION_KEYRING); ``may_lack``: a kernel without keyrings is no
+    failure."""
 
-    __slots__ = ()
+    __slots__ = ("may_lack",)
     CODE = 36
     PLACE = "container"
-    WIRE = ()
+    WIRE = (("may_lack", "n"),)
     SLOTS = ()
     TEXT = "take a new session keyring"
     STEPS = ("keyctl",)
 
-    def __init__(self, *, why: str) -> None:
+    def __init__(self, may_lack: int = 0, *, why: str) -> None:
+        self.may_lack = may_lack
         self.why = why
 
 

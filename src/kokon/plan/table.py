@@ -212,8 +212,10 @@ TABLE = (
         "set {about} to {content}",
         "openat2 write",
         "A write through our own procfs, to a file of our own process when ``own``."),
-    Row("Keyring", "container", "",
-        "take a new session keyring", "keyctl", "keyctl(KEYCTL_JOIN_SESSION_KEYRING)."),
+    Row("Keyring", "container", "may_lack:num=0",
+        "take a new session keyring", "keyctl",
+        "keyctl(KEYCTL_JOIN_SESSION_KEYRING); ``may_lack``: a kernel without keyrings is no"
+        " failure."),
     # --- the terminal ---------------------------------------------------------------------
     Row("Terminal", "container",
         "root:slot slot:slot rows:num=0 columns:num=0 path:text=ptmx across:num=0"

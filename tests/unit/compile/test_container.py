@@ -245,6 +245,18 @@ def test_where_a_program_is_looked_for(
         (("noatime",), (0x10, 0x70, 0, 0)),
         (("noatime", "relatime"), (0, 0x70, 0, 0)),
         (("noatime", "strictatime"), (0x20, 0x70, 0, 0)),
+        (("noatime", "atime"), (0, 0x70, 0, 0)),
+        (("strictatime", "atime"), (0x20, 0x70, 0, 0)),
+        (("strictatime", "nostrictatime"), (0, 0x70, 0, 0)),
+        (("noatime", "nostrictatime", "norelatime"), (0x10, 0x70, 0, 0)),
+        (("atime",), (0, 0, 0, 0)),
+        (("rnoatime", "ratime"), (0, 0, 0, 0x70)),
+        # A word for the whole tree is one for its top, too.
+        (("rw", "rro"), (0, 0, 1, 0)),
+        (("ro", "rrw"), (0, 0, 0, 1)),
+        (("rro", "rw"), (0, 1, 1, 0)),
+        (("noatime", "nodev", "rrelatime"), (4, 0, 0, 0x70)),
+        (("async", "nolazytime", "silent", "loud", "defaults"), (0, 0, 0, 0)),
     ],
 )
 def test_words_of_a_mount(options: tuple[str, ...], flags: tuple[int, int, int, int]) -> None:
@@ -257,7 +269,13 @@ def test_an_option_of_another_file_system_is_refused() -> None:
     assert mount_options.parse("tmpfs", ("size=1m", "noswap"), "").data == [
         "size", "1m", "noswap", None,
     ]  # fmt: skip
+    # The kernel has the last of these, too.
+    assert mount_options.parse("proc", ("sync", "async", "silent"), "").data == [
+        "sync", None, "async", None,
+    ]  # fmt: skip
     for kind, option in (("proc", "size=1m"), ("bind", "size=1m"), ("tmpfs", "lowerdir=/"),
-                         ("tmpfs", "context=x"), ("sysfs", "x")):  # fmt: skip
+                         ("tmpfs", "context=x"), ("sysfs", "x"), ("bind", "sync"),
+                         ("bind", "dirsync"), ("bind", "lazytime"), ("tmpfs", "iversion"),
+                         ("tmpfs", "remount")):  # fmt: skip
         with pytest.raises(KokonError, match=f"is no mount option of {kind}"):
             mount_options.parse(kind, (option,), "/mounts/0/options")

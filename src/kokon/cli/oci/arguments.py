@@ -81,7 +81,7 @@ _PRESERVE = Option("preserve-fds", TEXT, "hand so many descriptors on, from 3")
 _START = (
     _BUNDLE, _CONSOLE, _PID_FILE, _PRESERVE,
     Option("no-pivot", FLAG, "move the root instead of pivot_root, for a ramdisk"),
-    Option("no-new-keyring", FLAG, "keep the session keyring"),
+    Option("no-new-keyring", FLAG, "the container has the caller's session keyring"),
 )  # fmt: skip
 _FORMAT = Option("format", TEXT, "table or json", "f")
 

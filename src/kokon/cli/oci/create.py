@@ -27,6 +27,7 @@ def creation(asked: Globals, own: Arguments) -> Creation:
         pid_file=own.text("pid-file"),
         preserved=preserved(own),
         beginnings=asked.later() if asked.launched else (),
+        keeps_keyring=own.flag("no-new-keyring"),
     )
 
 

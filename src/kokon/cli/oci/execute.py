@@ -20,8 +20,10 @@ def main(asked: Globals, own: Arguments) -> int:
     identity, *words = own.words
     document = None
     if own.text("process"):
+        from kokon.spec.oci.json_text import LARGEST_DOCUMENT
+
         with open(own.text("process"), "rb") as file:
-            document = file.read()
+            document = file.read(LARGEST_DOCUMENT + 1)
     detached = own.flag("detach")
     execution = Execution(
         tuple(words),

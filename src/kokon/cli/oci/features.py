@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.cli.message import show
-from kokon.compile.mount_options import IGNORED, WORDS
+from kokon.compile.mount_options import IGNORED, LIFTED, SUPERBLOCK, WORDS
 from kokon.compile.scheduling import MODE_FLAGS, MODES
 from kokon.kernel.constants import PROPAGATION
 from kokon.security.seccomp import profile
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 def features() -> dict[str, Any]:
     """The document."""
     propagation = (*PROPAGATION, *(f"r{word}" for word in PROPAGATION))
-    recursive = tuple(f"r{word}" for word in WORDS)
+    words = (*WORDS, *LIFTED)
+    recursive = tuple(f"r{word}" for word in words)
+    options = {*words, *recursive, *IGNORED, *SUPERBLOCK, *propagation}
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
         "hooks": [name for name, *_ in HOOKS.fields],
-        "mountOptions": sorted(
-            {*WORDS, *recursive, *IGNORED, *propagation, "idmap", "ridmap", "tmpcopyup"}
-        ),
+        "mountOptions": sorted({*options, "idmap", "ridmap", "tmpcopyup"}),
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),

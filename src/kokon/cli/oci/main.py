@@ -125,6 +125,8 @@ def main(words: list[str], *, launched: bool = False, started: int = -1) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         asked.error(f"{where}{error.strerror or error}")
+    except Exception as error:
+        asked.error(_mistake(error))
     return 255 if name == "exec" else FAILED
 
 
@@ -133,6 +135,20 @@ def _perform(name: str, asked: Globals, own: Arguments) -> int:
     module = __import__(f"kokon.cli.oci.{name.replace('exec', 'execute')}", fromlist=("main",))
     status: int = module.main(asked, own)
     return status
+
+
+def _mistake(error: Exception) -> str:
+    """Of what nobody has foreseen: the lines for us, and a sentence, which is all that an engine
+    shows of its log."""
+    import traceback
+
+    traceback.print_exc()
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = "".join(traceback.format_exception_only(error)).strip()
+    return (
+        f"{what} ({os.path.basename(place.filename)}, line {place.lineno}); this is a mistake in"
+        " kokon itself: report it"
+    )
 
 
 def _version() -> int:

@@ -10,7 +10,7 @@ from kokon.errors import HostError, KokonError, OptionError
 from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges
+from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges, streams
 from kokon.runtime.oci.record import SOCKET, Record, start_of
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
@@ -32,6 +32,7 @@ class Creation:
     :param console_socket: path of the socket that gets the terminal's master; "" for none.
     :param pid_file: where the pid is written; "" for nowhere.
     :param preserved: descriptors from 3 on that the program gets.
+    :param keeps_keyring: the program, and every later one, has its caller's session keyring.
     :param relays: the caller takes the terminal itself, from ``spawned``.
     :param beginnings: what may stand before the verb in later calls, which are saved then.
     :ivar spawned: the container's first process, when it is there.
@@ -39,7 +40,8 @@ class Creation:
     """
 
     __slots__ = (
-        "beginnings", "console_socket", "notes", "pid_file", "preserved", "relays", "spawned",
+        "beginnings", "console_socket", "keeps_keyring", "notes", "pid_file", "preserved", "relays",
+        "spawned",
     )  # fmt: skip
 
     def __init__(
@@ -48,12 +50,14 @@ class Creation:
         console_socket: str = "",
         pid_file: str = "",
         preserved: int = 0,
+        keeps_keyring: bool = False,
         relays: bool = False,
         beginnings: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.preserved = preserved
+        self.keeps_keyring = keeps_keyring
         self.relays = relays
         self.beginnings = beginnings
         self.spawned: Spawned | None = None
@@ -140,6 +144,7 @@ def _create(
     placement = groups.place(spec, record, host, layout, undo)
     closing.append(placement.close)
     record.values["groups"] = placement.paths
+    record.values["keyring"] = "kept" if asked.keeps_keyring else "optional"
     inherited = placement.descriptors
     given = namespaces.open_given(spec, closing)
     states = hooks.states(spec, closing)
@@ -158,6 +163,7 @@ def _create(
             cgroup_directory=placement.directory_fd is not None,
             waits=True,
             hooks=hooked,
+            keyring=record.values["keyring"],
             preserved=asked.preserved,
             maps_mounts=False,
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
@@ -182,6 +188,7 @@ def _create(
 
     for fd in range(3, 3 + asked.preserved):
         os.set_inheritable(fd, True)
+    streams.give(spec)
     spawn(
         wire.encode(plan),
         inherited,
@@ -195,7 +202,7 @@ def _create(
     record.values.update(pid=spawned.pid, pid_start=start_of(spawned.pid))
     record.save()
     if spec.process.terminal and spawned.await_terminal() and asked.console_socket:
-        send_terminal(spawned.terminal, asked.console_socket)
+        streams.send_terminal(spawned.terminal, asked.console_socket)
     failed = await_created(spawned)
     if failed is not None or not spawned.pid:
         raise refused(plan, failed, host)
@@ -262,28 +269,6 @@ def refused(plan: Plan, failed: Report | None, host: HostFacts) -> KokonError:
     if isinstance(plan.ops[failed.op], FindProgram) and isinstance(last, Execute):
         return cannot_execute(last.arguments[0] or "", failed.error, failed.detail, "")
     return failure(plan, failed, host, {})
-
-
-def send_terminal(master: int, path: str) -> None:
-    """Hands the terminal's master to whoever listens (runC's ``--console-socket``).
-
-    :raises OptionError: nobody does.
-    """
-    import _socket
-
-    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    try:
-        channel.connect(path)
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, "little"))
-        channel.sendmsg([b"/dev/ptmx"], [rights])
-    except OSError as error:
-        raise OptionError(
-            f"nobody takes the terminal at {path}", where="--console-socket",
-            errno=error.errno or 0,
-        ) from error  # fmt: skip
-    finally:
-        channel.close()
-        os.close(master)
 
 
 def write_pid(path: str, pid: int) -> None:

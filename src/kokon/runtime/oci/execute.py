@@ -11,13 +11,8 @@ from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.plan.ops import Execute
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import environment, privileges
-from kokon.runtime.oci.create import (
-    refused,
-    send_terminal,
-    terminal_size,
-    write_pid,
-)
+from kokon.runtime.oci import environment, privileges, streams
+from kokon.runtime.oci.create import refused, terminal_size, write_pid
 from kokon.runtime.oci.execution import process_of
 from kokon.runtime.oci.record import Record, start_of
 from kokon.runtime.oci.start import cannot_execute
@@ -96,7 +91,7 @@ def execute(root: str, identity: str, asked: Execution) -> Spawned:
         # Without the lock from here on: in a paused container this waits for resume.
         if terminal and spawned.await_terminal() and asked.console_socket:
             master, spawned.terminal = spawned.terminal, -1
-            send_terminal(master, asked.console_socket)
+            streams.send_terminal(master, asked.console_socket)
         while spawned.read():
             pass
         if spawned.failed is not None or not spawned.pid:
@@ -152,6 +147,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
                 parent_death=False,
                 tasks=entrance.placement.tasks,
                 cgroup_directory=entrance.placement.directory_fd is not None,
+                keyring=record.values.get("keyring", "optional"),
                 preserved=asked.preserved,
                 terminal_size=terminal_size(spec) if size else asked.size,
                 plain_newlines=bool(asked.console_socket),
@@ -161,6 +157,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
         check.check(plan)
         for fd in range(3, 3 + asked.preserved):
             os.set_inheritable(fd, True)
+        streams.give(spec)
         spawn(
             wire.encode(plan),
             [*entrance.placement.descriptors, *entrance.namespaces.values()],

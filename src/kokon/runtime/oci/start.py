@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from kokon.runtime.oci.record import Record
 
 
+PATIENCE = 10
+"""Seconds that init has to end after a step that failed."""
+
+
 def start(record: Record) -> None:
     """Lets init go on, and returns when the program runs.
 
@@ -58,11 +62,29 @@ def hear(record: Record, channel: int) -> None:
     if said:
         kind, step, number, detail, _ = REPORT.unpack(said)
         if kind == REPORT_FAILED:
+            _await_end(record)
             raise _refused(record, step, number, detail)
 
 
 def _silent(record: Record, error: OSError) -> HostError:
     return HostError("the container does not answer", where=record.identity, errno=error.errno or 0)
+
+
+def _await_end(record: Record) -> None:
+    """It has said that it ends: who is told of the failure finds a container that has stopped."""
+    import select
+
+    try:
+        pidfd = os.pidfd_open(record.values["pid"])
+    except ProcessLookupError:
+        return
+    try:
+        if record.pid:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            poller.poll(PATIENCE * 1000)
+    finally:
+        os.close(pidfd)
 
 
 def _refused(record: Record, step: int, error: int, detail: int) -> HostError:

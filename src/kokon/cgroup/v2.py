@@ -225,7 +225,7 @@ def enable(directory: str, controllers: tuple[str, ...], why: str = "") -> str:
     except FileNotFoundError:
         # Also the kernel's word for a controller that this group does not have.
         if not set(missing) <= set(_words(directory, "cgroup.controllers")):
-            raise _lacks(directory, missing, why) from None
+            raise lacks(directory, missing, why) from None
         raise
     except OSError as error:
         if error.errno == EBUSY:
@@ -265,10 +265,11 @@ def _no_parent(hierarchy: Hierarchy, controllers: tuple[str, ...], why: str) -> 
         missing = [word for word in controllers if word not in _words(top, "cgroup.controllers")]
     except OSError:
         missing = []
-    return _lacks(top, missing, why) if missing else _holds_processes(top, why)
+    return lacks(top, missing, why) if missing else _holds_processes(top, why)
 
 
-def _lacks(directory: str, controllers: list[str], why: str) -> HostError:
+def lacks(directory: str, controllers: list[str], why: str) -> HostError:
+    """The error for controllers that a group does not have."""
     return HostError(
         f"the control group {directory} was not given the controllers {' '.join(controllers)}",
         where=why,

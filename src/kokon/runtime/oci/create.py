@@ -32,13 +32,14 @@ class Creation:
     :param console_socket: path of the socket that gets the terminal's master; "" for none.
     :param pid_file: where the pid is written; "" for nowhere.
     :param preserved: descriptors from 3 on that the program gets.
+    :param systemd: its control group is a scope of systemd.
     :param relays: the caller takes the terminal itself, from ``spawned``.
     :ivar spawned: the container's first process, when it is there.
     :ivar notes: sentences on what was done in another sense than it was asked.
     """
 
     __slots__ = (
-        "console_socket", "notes", "pid_file", "preserved", "relays", "spawned",
+        "console_socket", "notes", "pid_file", "preserved", "relays", "spawned", "systemd",
     )  # fmt: skip
 
     def __init__(
@@ -48,11 +49,13 @@ class Creation:
         pid_file: str = "",
         preserved: int = 0,
         relays: bool = False,
+        systemd: bool = False,
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.preserved = preserved
         self.relays = relays
+        self.systemd = systemd
         self.spawned: Spawned | None = None
         self.notes: tuple[str, ...] = ()
 
@@ -134,9 +137,8 @@ def _create(
     closing: list[Callable[[], object]],
 ) -> Record:
     layout = cgroups.read_moved(host.cgroups)
-    placement = groups.place(spec, record, host, layout, undo)
+    placement = groups.place(spec, record, host, layout, undo, systemd=asked.systemd)
     closing.append(placement.close)
-    record.values["groups"] = placement.paths
     inherited = placement.descriptors
     given = namespaces.open_given(spec, closing)
     states = hooks.states(spec, closing)
@@ -153,6 +155,7 @@ def _create(
             parent_death=False,
             tasks=placement.tasks,
             cgroup_directory=placement.directory_fd is not None,
+            admitted=placement.admit is not None,
             waits=True,
             hooks=hooked,
             preserved=asked.preserved,
@@ -177,6 +180,9 @@ def _create(
         hooks.run("prestart", spec.hooks.prestart, state)
         hooks.run("createRuntime", spec.hooks.create_runtime, state)
 
+    turns = [] if placement.admit is None else [placement.admit]
+    if hooked:
+        turns.append(call_hooks)
     for fd in range(3, 3 + asked.preserved):
         os.set_inheritable(fd, True)
     spawn(
@@ -185,7 +191,7 @@ def _create(
         (0, 1, 2),
         receives=spec.process.terminal,
         preserved=asked.preserved,
-        turns=[call_hooks] if hooked else [],
+        turns=turns,
         init=spawned,
     )
     # For delete, should we be killed from here on.

@@ -6,6 +6,7 @@ import os
 from time import monotonic
 
 from kokon.cgroup.group import DELEGATION, PATIENCE
+from kokon.cgroup.unit import WHERE
 from kokon.errors import HostError, OutcomeUnknown
 
 TYPE_CHECKING = False
@@ -70,8 +71,13 @@ class Bus:
                 result = self.job("StartTransientUnit", "ssa(sv)a(sa(sv))", body)
                 break
             except DBusErrorResponse as error:
-                if error.name != UNIT_EXISTS or not again:
+                if error.name != UNIT_EXISTS:
                     raise
+                if not again:
+                    raise HostError(
+                        f"systemd has a unit {unit} already", where=WHERE,
+                        remedy="choose another name, or delete the container that has it",
+                    ) from error  # fmt: skip
             # One that failed stays until somebody has looked at it; one that runs is not changed.
             self.forget(unit)
         if result != "done":
@@ -81,6 +87,20 @@ class Bus:
         """Stops a unit, waits until that is done, and forgets that it failed; gone is fine."""
         self._unless_gone(lambda: self.job("StopUnit", "ss", (unit, "replace")))
         self.forget(unit)
+
+    def group_of(self, scope: str) -> str:
+        """The group of a scope; "" for one that has none any more."""
+        from jeepney import DBusAddress, DBusErrorResponse, Properties
+
+        try:
+            (path,) = self.call("GetUnit", "s", (scope,))
+            at = DBusAddress(path, bus_name=SYSTEMD, interface=f"{SYSTEMD}.Scope")
+            ((_, group),) = self._answer(Properties(at).get("ControlGroup"))
+        except DBusErrorResponse as error:
+            if error.name != NO_SUCH_UNIT:
+                raise
+            return ""
+        return str(group)
 
     def forget(self, unit: str) -> None:
         """Lets a failed unit go."""

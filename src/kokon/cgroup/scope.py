@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 
 OPTION = "--systemd-cgroup"
 CGROUPFS = "leave it out: have the engine use cgroupfs"
+LINGER = f"log in as that user (or `loginctl enable-linger`), or {CGROUPFS}"
 
 
 class Scope(Manager):
     """The manager of such a container; ``name`` is the scope's, ``uid`` whose systemd has it."""
 
-    __slots__ = ("slice_name", "writes")
+    __slots__ = ("made", "slice_name", "writes")
 
+    made: bool  # systemd may have made it, for us: before, nothing of that name is ours to end
     slice_name: str
     writes: tuple[Write, ...]
 
@@ -65,6 +67,7 @@ class Scope(Manager):
         slice_name, name = unit.scope_name(path, identity, default)
         below = unit.scope_path(slice_name, name)
         scope = cls(layout, name, None, True, uid)
+        scope.made = False
         scope.slice_name = slice_name
         directory = tree.directory(scope.speak(_manager_group) + below)
         if directory is None:
@@ -84,6 +87,7 @@ class Scope(Manager):
         """The scope of a container that is there, from :attr:`Placement.paths`."""
         directory = paths[UNIFIED]
         scope = cls(layout, os.path.basename(directory), None, True, uid)
+        scope.made = True
         scope.groups[UNIFIED] = GroupV2(directory)
         return scope
 
@@ -123,11 +127,16 @@ class Scope(Manager):
                     "systemd numbers processes otherwise than we do", where=OPTION,
                     remedy="run it in the machine's pid namespace",
                 )  # fmt: skip
-            bus.start(self.name, unit.typed(values))
+            self.made = True
+            try:
+                bus.start(self.name, unit.typed(values))
+            except HostError:
+                self.made = False
+                raise
 
         self.speak(start)
-        tree, found = self.layout.unified, group_of(pid, self.name)
-        if tree is None or tree.directory(found) != self._group.path:
+        found = group_of(pid, self.name)
+        if self._directory(found) != self._group.path:
             raise OutcomeUnknown(f"systemd made {self.name}, but process {pid} is in {found}")
         self._check(self.writes)
         self._tell([write for write in self.writes if write.alternatives])
@@ -139,9 +148,17 @@ class Scope(Manager):
 
     def remove(self) -> None:
         """As :meth:`Manager.remove`; when it returns the unit is gone, and its name is free."""
+        if not self.made:
+            return
         self.kill()
+
+        def stop(bus: Bus) -> None:
+            # A unit of that name in another slice is not ours.
+            if self._directory(bus.group_of(self.name)) == self._group.path:
+                bus.stop(self.name)
+
         try:
-            self.speak(lambda bus: bus.stop(self.name))
+            self.speak(stop)
         except KokonError:
             pass  # it has nothing left, so it ends by itself; whoever removed jeepney may delete
         super().remove()
@@ -152,7 +169,7 @@ class Scope(Manager):
         :raises KokonError: as :func:`kokon.cgroup.bus.speak`.
         """
         try:
-            return speak(self.uid, self.name, work, CGROUPFS)
+            return speak(self.uid, self.name, work, LINGER if self.uid else CGROUPFS)
         except KokonError as error:
             error.where = error.where or OPTION
             raise
@@ -185,6 +202,10 @@ class Scope(Manager):
 
         self.speak(tell)
         return True
+
+    def _directory(self, group: str) -> str | None:
+        tree = self.layout.unified
+        return None if tree is None else tree.directory(group)
 
     @property
     def _group(self) -> Group:

@@ -100,8 +100,11 @@ class GroupV2(Group):
             sleep(0.002)
 
     def thaw(self) -> None:
-        """As :meth:`Group.thaw`."""
-        write_file(self.path + "/cgroup.freeze", "0")
+        """As :meth:`Group.thaw`; one that is gone, as a scope after its last process, is thawed."""
+        try:
+            write_file(self.path + "/cgroup.freeze", "0")
+        except FileNotFoundError:
+            pass
 
 
 def place(

@@ -340,15 +340,21 @@ class Manager:
         if pid is not None:
             self.groups[UNIFIED] = self._in_scope(tree, needed, all_of_it, pid, why)
             return
-        from kokon.cgroup.v2 import place
+        from kokon.cgroup.v2 import at_hand, place
 
         try:
             self.groups[UNIFIED] = place(tree, self.name, all_of_it, self.parent, why, self.note)
         except HostError:
-            if asked and needed == all_of_it:
-                raise
-            if asked:
-                self.groups[UNIFIED] = place(tree, self.name, needed, self.parent, why, self.note)
+            if needed == all_of_it:
+                if asked:
+                    raise
+                return
+            some = needed if self.parent is not None else at_hand(tree, needed, all_of_it)
+            try:
+                self.groups[UNIFIED] = place(tree, self.name, some, self.parent, why, self.note)
+            except HostError:
+                if asked:
+                    raise
 
     def _in_scope(
         self,

@@ -187,6 +187,19 @@ def find_parent(hierarchy: Hierarchy, controllers: tuple[str, ...]) -> str | Non
     return None
 
 
+def at_hand(
+    hierarchy: Hierarchy, needed: tuple[str, ...], wished: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What of ``wished`` there is where a group with ``needed`` can be made: a user's systemd was
+    given some of the machine's controllers, never all."""
+    parent = find_parent(hierarchy, needed)
+    if parent is None:
+        return needed
+    given = _words(parent, "cgroup.controllers")
+    some = tuple(word for word in wished if word in given or word in needed)
+    return needed if find_parent(hierarchy, some) is None else some
+
+
 def upwards(hierarchy: Hierarchy) -> Iterator[str]:
     """The directory of our own group and of each above it, to the mount point."""
     directory = hierarchy.directory()

@@ -227,10 +227,12 @@ def refused(directory: str, file: str, value: str, why: str, error: OSError) -> 
         return HostError(what, where=why, remedy=_REMEDIES.get((file, ENOENT), "leave it out"))
     remedy = _REMEDIES.get((file, number)) or _REMEDIES.get(("", number), "leave it out")
     if file in ("cpuset.cpus", "cpuset.mems"):
-        try:
-            remedy = f"name some of {read_file(f'{directory}/../{file}').strip()}"
-        except OSError:
-            pass
+        for above in (f"{directory}/../{file}.effective", f"{directory}/../{file}"):
+            try:
+                remedy = f"name some of {read_file(above).strip()}"
+                break
+            except OSError:
+                continue
     what = f"{value!r} was not taken by {directory}/{file}"
     return HostError(what, where=why, errno=number, remedy=remedy)
 

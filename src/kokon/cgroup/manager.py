@@ -31,15 +31,17 @@ class Placement:
     :ivar directory_fd: version 2: the group's directory for CLONE_INTO_CGROUP, or None.
     :ivar paths: controller, or ``unified``, to directory; what :meth:`Manager.reopen` takes.
     :ivar writes: what was written; their notes are for the person who asked.
+    :ivar admit: instead of descriptors, systemd moves stage 1 there first: called with its pid.
     """
 
-    __slots__ = ("directory_fd", "paths", "tasks_fds", "writes")
+    __slots__ = ("admit", "directory_fd", "paths", "tasks_fds", "writes")
 
     def __init__(self, paths: dict[str, str], writes: Sequence[Write]) -> None:
         self.paths = paths
         self.writes = tuple(writes)
         self.tasks_fds: list[int] = []
         self.directory_fd: int | None = None
+        self.admit: Callable[[int], None] | None = None
 
     @property
     def descriptors(self) -> list[int]:
@@ -163,10 +165,10 @@ class Manager:
         controllers = _on_v2(self.layout, tables.writes(resources, self.layout))
         if not controllers:
             return False
-        from kokon.cgroup.systemd import bus_address
+        from kokon.cgroup.bus import bus_path
         from kokon.cgroup.v2 import find_parent
 
-        return find_parent(tree, controllers) is None and bus_address(self.uid) is not None
+        return find_parent(tree, controllers) is None and bus_path(self.uid) is not None
 
     def create(
         self,
@@ -338,15 +340,21 @@ class Manager:
         if pid is not None:
             self.groups[UNIFIED] = self._in_scope(tree, needed, all_of_it, pid, why)
             return
-        from kokon.cgroup.v2 import place
+        from kokon.cgroup.v2 import at_hand, place
 
         try:
             self.groups[UNIFIED] = place(tree, self.name, all_of_it, self.parent, why, self.note)
         except HostError:
-            if asked and needed == all_of_it:
-                raise
-            if asked:
-                self.groups[UNIFIED] = place(tree, self.name, needed, self.parent, why, self.note)
+            if needed == all_of_it:
+                if asked:
+                    raise
+                return
+            some = needed if self.parent is not None else at_hand(tree, needed, all_of_it)
+            try:
+                self.groups[UNIFIED] = place(tree, self.name, some, self.parent, why, self.note)
+            except HostError:
+                if asked:
+                    raise
 
     def _in_scope(
         self,

@@ -100,8 +100,11 @@ class GroupV2(Group):
             sleep(0.002)
 
     def thaw(self) -> None:
-        """As :meth:`Group.thaw`."""
-        write_file(self.path + "/cgroup.freeze", "0")
+        """As :meth:`Group.thaw`; one that is gone, as a scope after its last process, is thawed."""
+        try:
+            write_file(self.path + "/cgroup.freeze", "0")
+        except FileNotFoundError:
+            pass
 
 
 def place(
@@ -184,6 +187,19 @@ def find_parent(hierarchy: Hierarchy, controllers: tuple[str, ...]) -> str | Non
     return None
 
 
+def at_hand(
+    hierarchy: Hierarchy, needed: tuple[str, ...], wished: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What of ``wished`` there is where a group with ``needed`` can be made: a user's systemd was
+    given some of the machine's controllers, never all."""
+    parent = find_parent(hierarchy, needed)
+    if parent is None:
+        return needed
+    given = _words(parent, "cgroup.controllers")
+    some = tuple(word for word in wished if word in given or word in needed)
+    return needed if find_parent(hierarchy, some) is None else some
+
+
 def upwards(hierarchy: Hierarchy) -> Iterator[str]:
     """The directory of our own group and of each above it, to the mount point."""
     directory = hierarchy.directory()
@@ -225,7 +241,7 @@ def enable(directory: str, controllers: tuple[str, ...], why: str = "") -> str:
     except FileNotFoundError:
         # Also the kernel's word for a controller that this group does not have.
         if not set(missing) <= set(_words(directory, "cgroup.controllers")):
-            raise _lacks(directory, missing, why) from None
+            raise lacks(directory, missing, why) from None
         raise
     except OSError as error:
         if error.errno == EBUSY:
@@ -265,10 +281,11 @@ def _no_parent(hierarchy: Hierarchy, controllers: tuple[str, ...], why: str) -> 
         missing = [word for word in controllers if word not in _words(top, "cgroup.controllers")]
     except OSError:
         missing = []
-    return _lacks(top, missing, why) if missing else _holds_processes(top, why)
+    return lacks(top, missing, why) if missing else _holds_processes(top, why)
 
 
-def _lacks(directory: str, controllers: list[str], why: str) -> HostError:
+def lacks(directory: str, controllers: list[str], why: str) -> HostError:
+    """The error for controllers that a group does not have."""
     return HostError(
         f"the control group {directory} was not given the controllers {' '.join(controllers)}",
         where=why,

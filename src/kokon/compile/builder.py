@@ -85,6 +85,15 @@ class Builder:
         """
         return self.privileged and self.user_namespace and self.host.maps_all_ids
 
+    @property
+    def is_unmapped(self) -> bool:
+        """Whether a new user namespace does not know the caller (rootless Podman's others)."""
+        linux, host = self.spec.linux, self.host
+        return self.user_namespace and not all(
+            any(entry.host_id <= own < entry.host_id + entry.size for entry in mappings)
+            for mappings, own in ((linux.uid_mappings, host.uid), (linux.gid_mappings, host.gid))
+        )
+
     def slot(self) -> int:
         """The number of a fresh slot.
 

@@ -10,6 +10,7 @@ from kokon.compile.builder import Builder
 from kokon.compile.inputs import RootFacts
 from kokon.kernel.constants import NAMESPACES
 from kokon.plan.ops import (
+    AwaitParent,
     Clone,
     CloneMount,
     Dumpable,
@@ -58,6 +59,9 @@ def compile_execution(
     affinity = spec.process.exec_cpu_affinity
     if affinity and affinity.initial:
         plan.early.append(scheduling.pin(affinity.initial, f"{AFFINITY}/initial"))
+    if launch.admitted:
+        # From a login session nothing may be cloned into a scope: systemd moves stage 1 there.
+        plan.before.append(AwaitParent(why="/linux/cgroupsPath"))
     # The container's processes may have rights over us from now on, and we have descriptors of
     # the host still (row E2).
     plan.before.append(Dumpable(0, why=WHY))

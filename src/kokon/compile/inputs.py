@@ -107,7 +107,8 @@ class Launch:
     :param cgroup_directory: the runtime hands over a v2 directory to be cloned into.
     :param late_cgroup: instead, where stage 1 finds that directory once kokon has had it made
         (by systemd, which moves stage 1 first); a path in /proc.
-    :param admitted: in a box, kokon has stage 1 moved to where it may enter that directory.
+    :param admitted: kokon has systemd move stage 1 first: in a box to where it may enter that
+        directory, for an OCI container into its scope.
     :param map_by_parent: the id maps are written by newuidmap, which kokon runs.
     :param files: small files that are mounted into the container: path to content.
     :param resource_limits: what stands in for a control group's limits, as (name, value).

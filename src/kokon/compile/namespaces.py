@@ -47,6 +47,10 @@ def take_cgroups(plan: Builder) -> None:
 
 def clone(plan: Builder) -> None:
     """Stage 2, in every new namespace that a clone can enter; then its id maps."""
+    if plan.launch.admitted:
+        # systemd makes a scope with stage 1 in it, and stage 2 inherits that: before anything is
+        # entered from where it would not be our process any more.
+        plan.before.append(AwaitParent(why="/linux/cgroupsPath"))
     if any(namespace.path for namespace in plan.spec.linux.namespaces):
         from kokon.compile import lifecycle
 

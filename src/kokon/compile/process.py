@@ -56,9 +56,9 @@ def begin(plan: Builder) -> None:
     late = plan.new_namespaces & (CLONE_NEWCGROUP | CLONE_NEWTIME)
     if late:
         plan.add(Unshare(late, why="/linux/namespaces"))
-    if plan.maps_ids or plan.joins_user:
-        # We are still the host's root, whom the map does not know: nothing we make would have
-        # an owner (EOVERFLOW).
+    if plan.maps_ids or plan.joins_user or plan.is_unmapped:
+        # We are still the host's root, or who has called us, whom the map does not know: nothing
+        # we make would have an owner (EOVERFLOW).
         plan.add(User(0, 0, keep=0, why="/linux/uidMappings"))
         if plan.spec.linux.time_offsets:
             # They are written to a file of /proc that is ours only while we are open.

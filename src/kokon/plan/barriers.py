@@ -11,6 +11,9 @@ Time goes down; what is in [brackets] is in some plans only.
     [login session: systemd   <──── [AwaitParent: READY]
      makes a scope with stage 1
      in it, kokon the cgroup] ────> [Open: that cgroup]
+    [--systemd-cgroup: systemd <─── [AwaitParent: READY]
+     makes the container's scope
+     with stage 1 in it]      ────>
                                     Clone ────────────────────────> waits for Release, or for
     notes the pid <──────────────── PID                             the end of stage 1
     [newuidmap, newgidmap]  <────── [AwaitParent: READY]

@@ -68,7 +68,7 @@ GLOBALS = (
     Option("log", TEXT, "write errors to this file too"),
     Option("log-format", TEXT, "text or json"),
     Option("debug", FLAG, "say more in the log"),
-    Option("systemd-cgroup", FLAG, "not there yet: have systemd make control groups"),
+    Option("systemd-cgroup", FLAG, "cgroupsPath is SLICE:PREFIX:NAME, a scope of systemd"),
     Option("rootless", TEXT, "true, false or auto; kokon sees for itself"),
     Option("version", FLAG, "print the version", "v"),
     Option("help", FLAG, "print help", "h"),

@@ -16,18 +16,13 @@ def creation(asked: Globals, own: Arguments) -> Creation:
 
     if own.flag("no-pivot"):
         raise OptionError("a root without pivot_root is not possible", where="--no-pivot")
-    if asked.systemd:
-        # Passed over, it would be a group with colons in its name that systemd knows nothing of.
-        raise OptionError(
-            "control groups of systemd are not possible yet", where="--systemd-cgroup",
-            remedy="have the engine use cgroupfs",
-        )  # fmt: skip
     return Creation(
         console_socket=own.text("console-socket"),
         pid_file=own.text("pid-file"),
         preserved=preserved(own),
         beginnings=asked.later() if asked.launched else (),
         keeps_keyring=own.flag("no-new-keyring"),
+        systemd=asked.systemd,
     )
 
 

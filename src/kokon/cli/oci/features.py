@@ -36,7 +36,7 @@ def features() -> dict[str, Any]:
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
             "cgroup": {
-                "v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True,
+                "v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True,
             },
             "seccomp": {
                 "enabled": True,

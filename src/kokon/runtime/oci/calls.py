@@ -38,7 +38,8 @@ def keep(
     calls: dict[tuple[str, ...], list[Record]] = {}
     if not (hooks and hooks.poststart):
         calls["start",] = [Record(saved.START)]
-    if not (hooks and hooks.poststop):
+    # A scope goes when systemd is told.
+    if not (hooks and hooks.poststop) and "scope" not in container.values:
         groups = dict.fromkeys(container.values["groups"].values())
         calls["delete",] = calls["delete", "--force"] = [
             Record(saved.ENDED, b"/proc/%d/stat" % pid, b"%d" % begun),

@@ -33,6 +33,7 @@ class Creation:
     :param pid_file: where the pid is written; "" for nowhere.
     :param preserved: descriptors from 3 on that the program gets.
     :param keeps_keyring: the program, and every later one, has its caller's session keyring.
+    :param systemd: its control group is a scope of systemd.
     :param relays: the caller takes the terminal itself, from ``spawned``.
     :param beginnings: what may stand before the verb in later calls, which are saved then.
     :ivar spawned: the container's first process, when it is there.
@@ -41,7 +42,7 @@ class Creation:
 
     __slots__ = (
         "beginnings", "console_socket", "keeps_keyring", "notes", "pid_file", "preserved", "relays",
-        "spawned",
+        "spawned", "systemd",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Creation:
         keeps_keyring: bool = False,
         relays: bool = False,
         beginnings: tuple[tuple[str, ...], ...] = (),
+        systemd: bool = False,
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
@@ -60,6 +62,7 @@ class Creation:
         self.keeps_keyring = keeps_keyring
         self.relays = relays
         self.beginnings = beginnings
+        self.systemd = systemd
         self.spawned: Spawned | None = None
         self.notes: tuple[str, ...] = ()
 
@@ -141,9 +144,8 @@ def _create(
     closing: list[Callable[[], object]],
 ) -> Record:
     layout = cgroups.read_moved(host.cgroups)
-    placement = groups.place(spec, record, host, layout, undo)
+    placement = groups.place(spec, record, host, layout, undo, systemd=asked.systemd)
     closing.append(placement.close)
-    record.values["groups"] = placement.paths
     record.values["keyring"] = "kept" if asked.keeps_keyring else "optional"
     inherited = placement.descriptors
     given = namespaces.open_given(spec, closing)
@@ -161,6 +163,7 @@ def _create(
             parent_death=False,
             tasks=placement.tasks,
             cgroup_directory=placement.directory_fd is not None,
+            admitted=placement.admit is not None,
             waits=True,
             hooks=hooked,
             keyring=record.values["keyring"],
@@ -186,6 +189,9 @@ def _create(
         hooks.run("prestart", spec.hooks.prestart, state)
         hooks.run("createRuntime", spec.hooks.create_runtime, state)
 
+    turns = [] if placement.admit is None else [placement.admit]
+    if hooked:
+        turns.append(call_hooks)
     for fd in range(3, 3 + asked.preserved):
         os.set_inheritable(fd, True)
     streams.give(spec)
@@ -195,7 +201,7 @@ def _create(
         (0, 1, 2),
         receives=spec.process.terminal,
         preserved=asked.preserved,
-        turns=[call_hooks] if hooked else [],
+        turns=turns,
         init=spawned,
     )
     # For delete, should we be killed from here on.

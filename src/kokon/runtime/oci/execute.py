@@ -139,6 +139,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
         entrance.open(record)
         environment.complete(spec.process, entrance.root)
         entrance.placement = _placement(record, asked, cgroups.read_moved(host.cgroups))
+        admit = entrance.placement.admit
         size = spec.process.console_size
         plan = compile_execution(
             spec,
@@ -148,6 +149,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
                 tasks=entrance.placement.tasks,
                 cgroup_directory=entrance.placement.directory_fd is not None,
                 keyring=record.values.get("keyring", "optional"),
+                admitted=admit is not None,
                 preserved=asked.preserved,
                 terminal_size=terminal_size(spec) if size else asked.size,
                 plain_newlines=bool(asked.console_socket),
@@ -164,6 +166,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
             (0, 1, 2),
             receives=spec.process.terminal,
             preserved=asked.preserved,
+            turns=[] if admit is None else [admit],
             init=spawned,
         )
     finally:
@@ -185,7 +188,7 @@ def _check_terminal(spec: Spec, asked: Execution) -> None:
 
 def _placement(record: Record, asked: Execution, layout: CgroupLayout) -> Placement:
     """The container's control groups, or those below them that are asked for."""
-    from kokon.cgroup.manager import Manager
+    from kokon.cgroup.manager import Manager, Placement
     from kokon.cgroup.tables import group_path
     from kokon.cgroup.usage import UNIFIED
 
@@ -204,6 +207,15 @@ def _placement(record: Record, asked: Execution, layout: CgroupLayout) -> Placem
     for path in groups.values():
         if not os.path.isdir(path):
             raise OptionError(f"the control group {path} is not there", where="--cgroup")
+    if record.values.get("scope"):
+        from kokon.cgroup.scope import Scope
+
+        # An ordinary user's: whether we could clone into it depends on where we are.
+        placement = Placement(groups, ())
+        below = groups[UNIFIED][len(own[UNIFIED]) + 1 :]
+        scope = Scope.reopened(layout, own, record.values["scope"])
+        placement.admit = lambda pid: scope.join(pid, below)
+        return placement
     return Manager.reopen(layout, groups).placement()
 
 

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
 def manager_of(record: Record) -> Manager:
     """The container's control groups."""
-    from kokon.cgroup.manager import Manager
     from kokon.kernel import cgroups
 
-    return Manager.reopen(cgroups.read(), record.values.get("groups", {}))
+    paths, uid = record.values.get("groups", {}), record.values.get("scope")
+    if uid is not None:
+        from kokon.cgroup.scope import Scope
+
+        return Scope.reopened(cgroups.read(), paths, uid)
+    from kokon.cgroup.manager import Manager
+
+    return Manager.reopen(cgroups.read(), paths)
 
 
 def kill(record: Record, signal: int, *, everyone: bool = False) -> None:

@@ -21,6 +21,21 @@ static void use_texts(const struct run *run, struct region region)
         used += strlen(text);
 }
 
+static void use_records(const struct run *run)
+{
+    for (uint32_t i = 0; i < records_of(run); i++) {
+        const struct record *record = record_of(run, i);
+        used += strlen(text_of(run, record->a)) + strlen(text_of(run, record->b));
+        for (uint32_t at = 0; at < record->b.size; at++)
+            used += (unsigned char)text_of(run, record->b)[at];
+        if (record->code == CLAIM)
+            for (uint32_t at = 0; at < record->b.size; at += RANGE_DIGITS + 1)
+                used += strlen(text_of(run, record->b) + at);
+        if (record->code == HELPER)
+            use_texts(run, record->b);
+    }
+}
+
 static void use_saved(unsigned char *bytes)
 {
     struct command command = {"kokon", words, 4, none, NULL};
@@ -32,17 +47,7 @@ static void use_saved(unsigned char *bytes)
     used += same_words(&run);
     fill(&run, 0);
     fill(&run, 1);
-    for (uint32_t i = 0; i < records_of(&run); i++) {
-        const struct record *record = record_of(&run, i);
-        used += strlen(text_of(&run, record->a)) + strlen(text_of(&run, record->b));
-        for (uint32_t at = 0; at < record->b.size; at++)
-            used += (unsigned char)text_of(&run, record->b)[at];
-        if (record->code == CLAIM)
-            for (uint32_t at = 0; at < record->b.size; at += RANGE_DIGITS + 1)
-                used += strlen(text_of(&run, record->b) + at);
-        if (record->code == HELPER)
-            use_texts(&run, record->b);
-    }
+    use_records(&run);
     use_texts(&run, run.saved->places);
     for (uint32_t at = 0; at < run.saved->program.size; at++)
         used += (unsigned char)text_of(&run, run.saved->program)[at];
@@ -53,12 +58,23 @@ static void use_saved(unsigned char *bytes)
     }
 }
 
+static void use_call(unsigned char *bytes)
+{
+    struct command command = {"kokon-runtime", words, 4, none, NULL};
+    struct run run = {.command = &command, .bytes = bytes, .words = 4};
+    run.saved = (const struct saved *)(const void *)bytes;
+    used += same_words(&run);
+    use_records(&run);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     unsigned char *bytes = malloc(size ? size : 1);
     memcpy(bytes, data, size);
-    if (check_saved(bytes, size))
+    if (check_saved(bytes, size, SAVED_MAGIC))
         use_saved(bytes);
+    if (check_saved(bytes, size, CALL_MAGIC))
+        use_call(bytes);
     free(bytes);
     return 0;
 }
@@ -109,7 +125,7 @@ static int fuzz_file(const char *name, unsigned long rounds)
     static _Alignas(8) unsigned char valid[1 << 20], damaged[1 << 20];
     size_t whole = fread(valid, 1, sizeof valid, file);
     fclose(file);
-    if (!check_saved(valid, whole)) {
+    if (!check_saved(valid, whole, SAVED_MAGIC) && !check_saved(valid, whole, CALL_MAGIC)) {
         fprintf(stderr, "%s is no valid saved run\n", name);
         return 1;
     }

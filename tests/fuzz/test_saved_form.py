@@ -23,7 +23,7 @@ ROUNDS = 300_000
 
 
 def corpus(directory: Path) -> list[str]:
-    """Valid saved runs: every code of a record, every kind of hole, one with nearly nothing."""
+    """Valid saved runs: every code of a record, every kind of hole, one with little; a call."""
     first = 1879048192
     steps = (
         ops.IdMap("uid_map", f"0 {first} 65536\n", why=""),
@@ -33,7 +33,7 @@ def corpus(directory: Path) -> list[str]:
         ops.Seccomp(b"\x01\x02" * 40, 0, why=""),
         ops.Execute((), (), ("PATH=/bin", "A=b"), why=""),
     )
-    records = [Record(code, b"/path", b"value", 0) for code in range(1, saved.COUNTER + 1)]
+    records = [Record(code, b"/path", b"value", 0) for code in range(1, saved.FORGET + 1)]
     for record in records:
         if record.code == saved.CLAIM:
             record.b = b"1879048192\x001879113728\x00"
@@ -51,7 +51,9 @@ def corpus(directory: Path) -> list[str]:
         words = b"run\x00/root\x00"
         path.write_bytes(saved.encode(words, some, plan, b"program", b"/bin/\x00./\x00", b"rest"))
         paths.append(str(path))
-    return paths
+    call = directory / "call"
+    call.write_bytes(saved.encode(b"delete\x00a\x00", records[-4:]))
+    return [*paths, str(call)]
 
 
 def test_a_damaged_saved_run_is_refused_or_harmless(compiler: str, tmp_path: Path) -> None:

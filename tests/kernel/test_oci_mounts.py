@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from oci_bundle import DEV, PROC, Bundle, bind, bundle, folder
+from oci_bundle import DEV, IDENTITY, PROC, Bundle, bind, bundle, folder
 
 __all__ = ["bundle"]  # the fixture
 
@@ -287,3 +287,31 @@ def test_mounts_of_a_container_do_not_reach_the_machine(bundle: Bundle, root: st
     assert said == "made\n"
     assert " - tmpfs here " not in seen
     assert (" - tmpfs there " in seen) == (root != "runbindable")
+
+
+def test_words_that_the_namespace_around_us_has_locked(bundle: Bundle) -> None:
+    """They stay where nothing is said, and to take one back is an error that says so."""
+    host = bundle.place / "host"
+    host.mkdir()
+    locked = ["ro", "nosuid", "nodev", "noexec", "noatime"]
+    one = {"containerID": 0, "hostID": 0, "size": 1}
+    bundle.linux["namespaces"].append({"type": "user"})
+    bundle.linux.update(uidMappings=[one], gidMappings=[one])
+    bundle.process["args"] = ["cat", "/proc/mounts"]
+    run = ["unshare", "--user", "--map-root-user", "--mount", *bundle.command, "run", IDENTITY]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(locked), "x", host], check=True)
+    try:
+        for word, words in (("rnosuid", ""), ("rw", "/mounts/2/options"), ("exec", "is locked")):
+            bundle.config["mounts"][2:] = [bind(host, "/tmp", word)]
+            bundle.write()
+            done = subprocess.run(
+                run, cwd=bundle.path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=20, check=False,
+            )  # fmt: skip
+            assert words in done.stderr and (done.returncode == 0) == (word == "rnosuid"), done
+            for line in done.stdout.splitlines():
+                if " /tmp " in line:
+                    assert set(locked) <= set(line.split()[3].split(",")), line
+            assert bundle.left() == [f"mount {host}"]
+    finally:
+        subprocess.run(["umount", host], check=True)

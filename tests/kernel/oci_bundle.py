@@ -86,9 +86,8 @@ class Bundle:
         left = [f"group {path}" for path in groups_of(IDENTITY)]
         if os.path.isdir(self.place / "run"):
             left += [f"state {name}" for name in os.listdir(self.place / "run")]
-        if str(self.place) in Path("/proc/self/mountinfo").read_text():
-            left.append("a mount")
-        return left
+        points = [row.split()[4] for row in Path("/proc/self/mountinfo").read_text().splitlines()]
+        return left + [f"mount {path}" for path in points if path.startswith(f"{self.place}/")]
 
     def output(self) -> str:
         return (self.place / "output").read_text()

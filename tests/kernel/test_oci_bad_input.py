@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from leftovers import children
+from leftovers import children, descriptors
 from oci_bundle import IDENTITY, Bundle, bundle
 
 import kokon.cli.oci.state
@@ -20,9 +20,10 @@ from kokon.cli.oci.main import main
 from kokon.errors import KokonError
 from kokon.plan import ops
 from kokon.plan.plan import Plan
-from kokon.runtime.oci import create, streams
+from kokon.runtime.oci import create, execute, streams
 from kokon.runtime.oci.create import Creation
 from kokon.runtime.oci.delete import delete
+from kokon.runtime.oci.execution import Execution
 from kokon.runtime.oci.start import start
 
 __all__ = ["bundle"]  # the fixture
@@ -271,11 +272,12 @@ def test_every_step_of_the_plan_fails_in_turn(
 
     monkeypatch.setattr(create, "compile_container", failing)
     monkeypatch.setattr(create.check, "check", lambda plan: None)
-    running = children()
+    running, opened = children(), descriptors()
     while at < count:
         with pytest.raises(KokonError, match="/the/test") as caught:
-            record = create.create(f"{bundle.place}/run", IDENTITY, str(bundle.path), Creation())
-            assert at > waits
+            asked = Creation()
+            record = create.create(f"{bundle.place}/run", IDENTITY, str(bundle.path), asked)
+            assert at > waits and asked.spawned is not None
             try:
                 start(record)
             finally:
@@ -283,8 +285,39 @@ def test_every_step_of_the_plan_fails_in_turn(
                 os.waitpid(record.values["pid"], 0)
                 delete(record)
                 record.close()
+                asked.spawned.close()
         assert "Invalid argument" in str(caught.value), at
         assert bundle.left() == [], at
-        assert children() == running, at
+        assert (children(), descriptors()) == (running, opened), at
         at += 1
     assert count > 60
+
+
+def test_every_step_of_an_exec_fails_in_turn(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle.users()
+    bundle.process["args"] = ["sleep", "60"]
+    bundle.process["execCPUAffinity"] = {"initial": "0", "final": "0"}
+    bundle.linux["seccomp"] = SECCOMP
+    assert bundle.call("run", "--detach", IDENTITY).returncode == 0
+    compile_execution = execute.compile_execution
+    at, count = 0, 1
+
+    def failing(*given: Any) -> Plan:
+        nonlocal count
+        made = compile_execution(*given)
+        count = len(made.ops)
+        wrong = ops.Dumpable(7, why="/the/test")
+        return Plan((*made.ops[:at], wrong, *made.ops[at:]), made.inherited)
+
+    monkeypatch.setattr(execute, "compile_execution", failing)
+    monkeypatch.setattr(execute.check, "check", lambda plan: None)
+    running, opened = children(), descriptors()
+    while at < count:
+        with pytest.raises(KokonError, match="/the/test"):
+            execute.execute(f"{bundle.place}/run", IDENTITY, Execution(("true",)))
+        assert (children(), descriptors()) == (running, opened), at
+        at += 1
+    assert count > 30
+    assert '"status": "running"' in bundle.call("state", IDENTITY).stdout

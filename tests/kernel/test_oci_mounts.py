@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from oci_bundle import DEV, PROC, Bundle, bind, bundle, folder
+from oci_bundle import DEV, IDENTITY, PROC, Bundle, bind, bundle, folder
 
 __all__ = ["bundle"]  # the fixture
 
@@ -332,3 +332,31 @@ def test_a_device_directory_in_a_user_namespace_is_its_roots(bundle: Bundle) -> 
                       " stat -c %u:%g /dev/shm; grep /dev /proc/self/mounts")  # fmt: skip
     assert said.split()[:5] == ["0:0"] * 5
     assert "tmpfs /dev tmpfs" in said
+
+
+def test_words_that_the_namespace_around_us_has_locked(bundle: Bundle) -> None:
+    """They stay where nothing is said, and to take one back is an error that says so."""
+    host = bundle.place / "host"
+    host.mkdir()
+    locked = ["ro", "nosuid", "nodev", "noexec", "noatime"]
+    one = {"containerID": 0, "hostID": 0, "size": 1}
+    bundle.linux["namespaces"].append({"type": "user"})
+    bundle.linux.update(uidMappings=[one], gidMappings=[one])
+    bundle.process["args"] = ["cat", "/proc/mounts"]
+    run = ["unshare", "--user", "--map-root-user", "--mount", *bundle.command, "run", IDENTITY]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(locked), "x", host], check=True)
+    try:
+        for word, words in (("rnosuid", ""), ("rw", "/mounts/2/options"), ("exec", "is locked")):
+            bundle.config["mounts"][2:] = [bind(host, "/tmp", word)]
+            bundle.write()
+            done = subprocess.run(
+                run, cwd=bundle.path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=20, check=False,
+            )  # fmt: skip
+            assert words in done.stderr and (done.returncode == 0) == (word == "rnosuid"), done
+            for line in done.stdout.splitlines():
+                if " /tmp " in line:
+                    assert set(locked) <= set(line.split()[3].split(",")), line
+            assert bundle.left() == [f"mount {host}"]
+    finally:
+        subprocess.run(["umount", host], check=True)

@@ -164,6 +164,13 @@ def test_nothing_of_the_callers_is_open(bundle: Bundle) -> None:
     bundle.process["cwd"] = "/proc/self/fd/7"
     run = bundle.call("run", IDENTITY, preexec_fn=leak, close_fds=False)
     assert run.returncode == 1 and "/process/cwd" in run.stderr, run.stderr
+    bundle.process.update(args=["sleep", "60"], cwd="/")
+    assert bundle.call("run", "--detach", IDENTITY).returncode == 0
+    run = bundle.call("exec", IDENTITY, "ls", "/proc/self/fd", preexec_fn=leak, close_fds=False)
+    assert run.stdout.split() == ["0", "1", "2", "3"]
+    words = ("exec", "--cwd", "/proc/self/fd/7", IDENTITY, "pwd")
+    run = bundle.call(*words, preexec_fn=leak, close_fds=False)
+    assert run.returncode == 255 and run.stdout == ""
 
 
 def test_a_scheduler_and_priorities(bundle: Bundle) -> None:

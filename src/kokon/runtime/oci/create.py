@@ -208,7 +208,8 @@ def _create(
     record.values.update(pid=spawned.pid, pid_start=start_of(spawned.pid))
     record.save()
     if spec.process.terminal and spawned.await_terminal() and asked.console_socket:
-        streams.send_terminal(spawned.terminal, asked.console_socket)
+        master, spawned.terminal = spawned.terminal, -1
+        streams.send_terminal(master, asked.console_socket)
     failed = await_created(spawned)
     if failed is not None or not spawned.pid:
         raise refused(plan, failed, host)

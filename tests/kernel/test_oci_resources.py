@@ -139,6 +139,21 @@ def test_groups_that_somebody_else_is_in(bundle: Bundle, frozen: bool) -> None:
                 other.wait()
 
 
+def test_a_group_that_is_there_in_one_hierarchy_alone(bundle: Bundle) -> None:
+    """It would be joined everywhere but there."""
+    name = f"kokon-test-{os.getpid()}"
+    bundle.linux["cgroupsPath"] = f"/{name}"
+    freezer = cgroups.read().of("freezer")
+    if freezer is None:
+        pytest.skip("has no freezer on version 1")
+    place = Path(freezer.mount_point, name)
+    place.mkdir()
+    try:
+        assert f"/linux/cgroupsPath: the control group {place} cannot be made" in bundle.refused()
+    finally:
+        place.rmdir()
+
+
 def processes_of(word: str) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import EEXIST
 
 from kokon.cgroup import tables
 from kokon.cgroup.group import Group
@@ -317,8 +318,9 @@ class Manager:
                 try:
                     why = whys.get(controller, "")
                     group = place(tree, self.name, self.parent, why, self.note)
-                except HostError:
-                    if controller in whys:
+                except HostError as error:
+                    # In a group that is somebody else's it would not be, nor outside of it.
+                    if controller in whys or error.errno == EEXIST:
                         raise
                     continue
                 made[tree.mount_point] = group
@@ -344,7 +346,9 @@ class Manager:
 
         try:
             self.groups[UNIFIED] = place(tree, self.name, all_of_it, self.parent, why, self.note)
-        except HostError:
+        except HostError as error:
+            if error.errno == EEXIST:
+                raise
             if needed == all_of_it:
                 if asked:
                     raise

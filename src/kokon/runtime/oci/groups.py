@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import EEXIST
 
 from kokon.cgroup.manager import Manager
 from kokon.cgroup.tables import EVERY, group_path
@@ -81,6 +82,10 @@ def _groups(
     try:
         # Engines look into each hierarchy, by /proc/PID/cgroup.
         placement = manager.create(resources, account=(EVERY,))
+    except HostError as error:
+        if error.errno == EEXIST:
+            error.where = "/linux/cgroupsPath" if path else record.identity
+        raise
     finally:
         os.close(noted)
     undo.append(manager.remove)

@@ -46,6 +46,18 @@ def test_a_group_with_processes_is_no_parent_of_limits(tmp_path: Path) -> None:
     assert find_parent(found, ("io",)) is None
 
 
+def test_what_a_user_was_given_of_the_machines_controllers(tmp_path: Path) -> None:
+    group(tmp_path, "cpu memory pids hugetlb", "cpu memory pids", "1\n")
+    group(tmp_path / "own", "cpu memory pids", "memory pids", "")
+    group(tmp_path / "own" / "service", "memory pids", "", "7\n")
+    found = tree(tmp_path, "/own/service")
+    wished = ("cpu", "memory", "pids", "hugetlb")
+    assert v2.at_hand(found, ("memory",), wished) == ("cpu", "memory", "pids")
+    # Without limits it is beside nothing, below us, where nothing can be handed on.
+    assert v2.at_hand(found, (), wished) == ("memory", "pids")
+    assert v2.at_hand(found, ("hugetlb",), wished) == ("hugetlb",)
+
+
 def test_a_threaded_group_is_no_parent(tmp_path: Path) -> None:
     group(tmp_path, "pids", "pids", "", root=True)
     group(tmp_path / "own", "pids", "pids", "")

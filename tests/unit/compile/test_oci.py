@@ -9,6 +9,7 @@ from test_container import machine
 
 from kokon.compile import oci_checks
 from kokon.compile.container import compile_container
+from kokon.compile.execution import compile_execution
 from kokon.compile.inputs import Launch, RootFacts, Source
 from kokon.errors import HostError, SpecError
 from kokon.plan import check, ops
@@ -182,3 +183,34 @@ def test_a_given_namespace_may_be_the_given_user_namespaces() -> None:
                                                       ops.Filesystem))  # fmt: skip
     made = plan(owned=("network",), linux=linux, mounts=mounts)
     assert any(op.type == "sysfs" for op in found(made, ops.Filesystem))
+
+
+@pytest.mark.parametrize(("uid", "becomes"), [(1000, True), (100005, False)])
+def test_who_is_not_mapped_becomes_root_of_the_container(uid: int, becomes: bool) -> None:
+    """Rootless Podman's ``--userns auto``: what the caller makes would have no owner."""
+    spec = spec_of(linux=users())
+    host = machine(uid=uid, gid=uid, uid_map=((0, 1000, 1),), gid_map=((0, 1000, 1),))
+    made = compile_container(
+        spec, host, RootFacts("directory", path="/r", shifted=True),
+        Launch(waits=True, parent_death=False, maps_mounts=False),
+    )  # fmt: skip
+    first = next(op for op in made.ops if isinstance(op, (ops.User, ops.Umask)))
+    assert isinstance(first, ops.User) is becomes
+
+
+def test_systemd_takes_stage_1_before_anything_is_entered() -> None:
+    """From another pid namespace its number would be another's to systemd."""
+    spec = spec_of(linux={"namespaces": [
+        {"type": "mount"}, {"type": "pid", "path": "/proc/1/ns/pid"}, {"type": "cgroup"},
+    ]})  # fmt: skip
+    launch = Launch(waits=True, parent_death=False, maps_mounts=False, admitted=True)
+    made = compile_container(
+        spec, machine(), RootFacts("directory", path="/r", shifted=True), launch
+    )
+    kinds = [type(op) for op in made.ops]
+    waits, joins, clones = (kinds.index(op) for op in (ops.AwaitParent, ops.Join, ops.Clone))
+    assert waits < joins < clones
+    assert made.ops[waits].why == "/linux/cgroupsPath"
+    other = compile_execution(spec, machine(), launch, ("pid", "mount", "cgroup"))
+    kinds = [type(op) for op in other.ops]
+    assert kinds.index(ops.AwaitParent) < kinds.index(ops.Join)

@@ -150,6 +150,16 @@ def test_what_was_changed_is_pythons(launched: Runtime) -> None:
     launched.ok("delete", "@a")
 
 
+def test_a_container_that_is_paused_before_its_start(launched: Runtime) -> None:
+    create(launched)
+    launched.ok("pause", "@a")
+    assert launched.state()["status"] == "paused"
+    assert saved_only(launched, "start", "@a").returncode == NEITHER
+    assert "cannot start a container that is paused" in launched.refused("start", "@a")
+    launched.ok("resume", "@a")
+    assert saved_only(launched, "start", "@a").returncode == 0
+
+
 @pytest.mark.parametrize("damage", ["mode", "cut", "link", "other words", "directory"])
 def test_a_file_that_is_not_as_it_was_written(launched: Runtime, damage: str) -> None:
     end(create(launched))

@@ -37,7 +37,9 @@ def keep(
     pid, begun = container.values["pid"], container.values["pid_start"]
     calls: dict[tuple[str, ...], list[Record]] = {}
     if not (hooks and hooks.poststart):
-        calls["start",] = [Record(saved.START)]
+        # One that was paused meanwhile would not answer.
+        thawed = [sameness.text(file) for file, _ in container.freezers()]
+        calls["start",] = [*thawed, Record(saved.START)]
     # A scope goes when systemd is told.
     if not (hooks and hooks.poststop) and "scope" not in container.values:
         groups = dict.fromkeys(container.values["groups"].values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from errno import EEXIST
 
+from kokon.cgroup.group import DELEGATION
 from kokon.cgroup.manager import Manager
 from kokon.cgroup.tables import EVERY, group_path
 from kokon.cgroup.usage import UNIFIED
@@ -85,6 +86,8 @@ def _groups(
     except HostError as error:
         if error.errno == EEXIST:
             error.where = "/linux/cgroupsPath" if path else record.identity
+        if error.remedy == DELEGATION:
+            error.remedy = "have the engine use systemd's groups, or one that is delegated to you"
         raise
     finally:
         os.close(noted)

@@ -213,23 +213,30 @@ class Record:
             return "creating"
         if not self.pid:
             return "stopped"
-        if self.waits:
-            return "created"
-        return "paused" if self.is_frozen() else "running"
+        if self.is_frozen():
+            return "paused"
+        return "created" if self.waits else "running"
 
     def is_frozen(self) -> bool:
         """Whether its control group is frozen."""
-        for key, path in self.values.get("groups", {}).items():
-            name, frozen = (
-                ("cgroup.events", "frozen 1") if key == "unified" else ("freezer.state", "FR")
-            )
+        for path, frozen in self.freezers():
             try:
-                with open(f"{path}/{name}") as file:
+                with open(path) as file:
                     if any(line.startswith(frozen) for line in file):
                         return True
             except OSError:
                 continue
         return False
+
+    def freezers(self) -> list[tuple[str, str]]:
+        """Files that say whether it is frozen, and how a line begins that says so."""
+        found = []
+        for key, path in self.values.get("groups", {}).items():
+            if key == "unified":
+                found.append((f"{path}/cgroup.events", "frozen 1"))
+            elif key == "freezer":
+                found.append((f"{path}/freezer.state", "FR"))
+        return found
 
     def state(self, status: str = "") -> dict[str, Any]:
         """The state of the specification, for hooks and people."""

@@ -63,11 +63,16 @@ static unsigned char *map(long size, int sharing, int fd)
 
 /* Only what was handed over stays open, and none of it survives the execve. The numbers are in
  * memory that both stages share, as they share the descriptors. */
-static void take_descriptors(uint32_t inherited, uint32_t preserved)
+static void take_descriptors(uint32_t inherited, uint32_t preserved, uint32_t ops)
 {
     slots = (int *)(void *)map(MAX_SLOTS * (long)sizeof *slots, 0x21 /* SHARED|ANONYMOUS */, -1);
     syscall3(__NR_close_range, 3 + preserved, REPORT_FD - 1, 0);
     syscall3(__NR_close_range, FIRST_FD + inherited, ~0U, 0);
+    /* Room for one of each op: a table that the stages share grows only after a wait for an RCU
+     * grace period, some 10 ms. Where the limit is lower it does not grow either. */
+    long last = syscall3(__NR_fcntl, REPORT_FD, 0 /* F_DUPFD */, FIRST_FD + inherited + ops);
+    if (last >= 0)
+        close_fd((int)last);
     for (uint32_t i = 0; i < MAX_SLOTS; i++)
         slots[i] = i < inherited ? (int)(FIRST_FD + i) : -1;
     for (int fd = REPORT_FD; fd < (int)(FIRST_FD + inherited); fd++)
@@ -91,7 +96,7 @@ static __attribute__((noreturn, used)) void perform(void)
     current_op = NO_OP;
     unsigned char *bytes = load_plan();
     struct plan *plan = (struct plan *)(void *)bytes;
-    take_descriptors(plan->inherited, plan->preserved);
+    take_descriptors(plan->inherited, plan->preserved, plan->ops);
     int skipping = 0;
     struct op *op = (struct op *)(void *)(bytes + plan->first);
     for (current_op = 0; current_op < plan->ops; current_op++) {

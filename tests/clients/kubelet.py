@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +228,6 @@ class Pod:
     def said(self, *words: str, **config: Any) -> str:
         """What a container that succeeds says."""
         status = self.ended(self.start(*words, **config))
-        # The log is written by another thread than the one that hears of the end.
-        time.sleep(0.05)
         assert status.exit_code == 0, (status, self.log())
         return self.log()
 

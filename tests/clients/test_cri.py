@@ -325,3 +325,27 @@ def test_sysctls_of_a_pod(kubelet: Kubelet) -> None:
             "/proc/sys/kernel/shm_rmid_forced",
         )  # fmt: skip
         assert said.split() == ["80", "1"]
+
+
+def test_a_pod_of_other_users(kubelet: Kubelet) -> None:
+    """``hostUsers: false``: a range of ids of its own, which volumes are mapped to."""
+    handlers = {one.name: one.features for one in kubelet.call("Status").runtime_handlers}
+    if "kokon" not in handlers:
+        pytest.skip("needs containerd 2: this one asks no runtime what it can do")
+    assert handlers["kokon"].user_namespaces and handlers["kokon"].recursive_read_only_mounts
+    ids = [{"host_id": 1 << 20, "container_id": 0, "length": 1 << 16}]
+    users = {"mode": "POD", "uids": ids, "gids": ids}
+    security: dict[str, Any] = {"namespace_options": {"pid": "CONTAINER", "userns_options": users}}
+    volume = kubelet.place / "mapped"
+    volume.mkdir()
+    mount = {"container_path": "/volume", "host_path": str(volume), "uidMappings": ids,
+             "gidMappings": ids}  # fmt: skip
+    strict = {
+        **security, "capabilities": {"drop_capabilities": ["ALL"]}, "no_new_privs": True,
+        "seccomp": {"profile_type": "RuntimeDefault"},
+    }  # fmt: skip
+    with kubelet.pod(linux={"security_context": security}) as pod:
+        script = "cat /proc/self/uid_map; touch /volume/f; id -u"
+        said = pod.said("sh", "-c", script, security=strict, mounts=[mount])
+        assert said.split() == ["0", str(1 << 20), str(1 << 16), "0"]
+        assert (volume / "f").stat().st_uid == 0

@@ -1,7 +1,8 @@
 """The command line of an OCI runtime, as runC has it: options of all verbs, a verb, its options.
 
 ``--opt value`` and ``--opt=value``, with one dash or two as in Go; options end at the
-first word that is none.
+first word that is none.  After the id of a container there may be more of them (Slurm's
+``run ID --bundle DIR``), but not where the command of another program follows.
 """
 
 from __future__ import annotations
@@ -196,14 +197,21 @@ def verb(name: str) -> Verb:
     return found
 
 
-def parse(words: Sequence[str], options: Sequence[Option]) -> Arguments:
+def parse(words: Sequence[str], options: Sequence[Option], *, anywhere: bool = False) -> Arguments:
     """Options up to the first word that is none, and the rest.
 
+    :param anywhere: options may come after such words, too.
     :raises OptionError: an option that there is not, or its value is missing.
     """
     values: dict[str, object] = {}
+    plain: list[str] = []
     rest = list(reversed(words))
-    while rest and rest[-1].startswith("-") and rest[-1] != "-":
+    while rest:
+        if not rest[-1].startswith("-") or rest[-1] == "-":
+            if not anywhere:
+                break
+            plain.append(rest.pop())
+            continue
         word = rest.pop()
         if word == "--":
             break
@@ -224,7 +232,7 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> Arguments:
         else:
             values[option.name] = value
     rest.reverse()
-    return Arguments(values, tuple(rest))
+    return Arguments(values, (*plain, *rest))
 
 
 def _find(name: str, options: Sequence[Option], word: str) -> Option:
@@ -246,7 +254,7 @@ def arguments_of(verb: Verb, words: Sequence[str]) -> Arguments:
     """
     if not verb.there and not {"-h", "--help"} & set(words):
         return Arguments({}, tuple(words))
-    found = parse(words, (*verb.options, GLOBALS[-1]))
+    found = parse(words, (*verb.options, GLOBALS[-1]), anywhere=verb.most is not None)
     count = len(found.words)
     if not found.flag("help") and (
         count < verb.least or (verb.most is not None and count > verb.most)

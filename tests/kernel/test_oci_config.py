@@ -412,6 +412,17 @@ def test_a_volume_that_is_shared_in_a_root_that_is_not(bundle: Bundle, word: str
     assert " shared:" in line and "master:" not in line
 
 
+@pytest.mark.parametrize("words", [(), ("private",), ("rbind", "rslave")])
+def test_a_volume_below_one_that_is_shared(bundle: Bundle, words: tuple[str, ...]) -> None:
+    above, source = folder(bundle), folder(bundle, "below")
+    bundle.config["mounts"] += [
+        bind(above, "/tmp", "rbind", "rshared"), bind(source, "/tmp/x", *words),
+    ]  # fmt: skip
+    said = bundle.run("cat /proc/self/mountinfo")
+    line = next(line for line in said.splitlines() if line.split()[4] == "/tmp/x")
+    assert " shared:" not in line
+
+
 def test_destinations_through_links_stay_beneath_the_root(bundle: Bundle) -> None:
     source = folder(bundle)
     (bundle.root / "there").mkdir()

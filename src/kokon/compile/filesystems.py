@@ -6,7 +6,7 @@ from kokon.compile import devices, mount_options
 from kokon.compile.masks import template_name
 from kokon.compile.mounts import is_bind, is_machines
 from kokon.errors import SpecError
-from kokon.kernel.constants import MOUNT_ATTR_RDONLY, PROC_SUPER_MAGIC, SYSFS_MAGIC
+from kokon.kernel.constants import MOUNT_ATTR_RDONLY, MS_SHARED, PROC_SUPER_MAGIC, SYSFS_MAGIC
 from kokon.plan.ops import (
     Attach,
     CheckFilesystem,
@@ -43,6 +43,7 @@ def mount(plan: Builder) -> None:
                 plan.taken[why], plan.root_slot, mount.destination,
                 1 if source.directory else 2, plan.resolve, about=mount.source, why=why,
             ))  # fmt: skip
+            keep_apart(plan, index, mount)
         elif is_machines(plan, mount):
             plan.add(Attach(
                 plan.taken[why], plan.root_slot, mount.destination, 1, plan.resolve,
@@ -55,6 +56,21 @@ def mount(plan: Builder) -> None:
         else:
             new_filesystem(plan, mount, why)
     small_files(plan)
+
+
+def keep_apart(plan: Builder, index: int, mount: Mount) -> None:
+    """What is mounted onto a shared volume is shared with the machine too (mount_namespaces(7)),
+    whatever it was before: it becomes again what it is to be (row M13)."""
+    before = plan.spec.mounts[:index]
+    if not any({"shared", "rshared"} & set(each.options) for each in before if is_bind(each)):
+        return
+    why = f"/mounts/{index}"
+    options = mount_options.parse("bind", mount.options, f"{why}/options")
+    if options.propagation != MS_SHARED:
+        plan.add(MountAttributes(
+            plan.taken[why], 0, 0, options.propagation, int(options.propagation_recursive), -1,
+            about=mount.destination, why=f"{why}/options",
+        ))  # fmt: skip
 
 
 def attach_devices(plan: Builder, why: str) -> None:

@@ -487,6 +487,21 @@ def test_a_tmpfs_that_is_read_only(bundle: Bundle) -> None:
     assert said.count("Read-only file system") == 2
 
 
+def test_mounts_below_a_tmpfs_that_is_read_only(bundle: Bundle) -> None:
+    new = {"type": "tmpfs", "source": "tmpfs"}
+    bundle.config["mounts"][1] = {**DEV, "options": ["mode=755", "ro"]}
+    bundle.config["mounts"] += [
+        {"destination": "/tmp", "options": ["ro"], **new},
+        bind(folder(bundle), "/tmp/given"),
+        {"destination": "/dev/shm", **new},
+    ]
+    said = bundle.run(
+        "cat /tmp/given/file; echo; ls /dev/null; touch /tmp/x /dev/x /dev/shm/x 2>&1"
+    )
+    assert said.split()[:2] == ["x", "/dev/null"]
+    assert said.count("Read-only file system") == 2
+
+
 def test_the_order_of_mounts_is_the_documents(bundle: Bundle) -> None:
     first, second = folder(bundle, "first"), folder(bundle, "second")
     (first / "file").write_text("first")

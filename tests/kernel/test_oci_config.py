@@ -440,6 +440,36 @@ def test_destinations_through_links_stay_beneath_the_root(bundle: Bundle) -> Non
     assert not Path("/kokon-test-made").exists()
 
 
+RENAMES = """
+import os, sys
+os.chdir(sys.argv[1])
+for name in ("a", "b"):
+    os.mkdir(name)
+open("a/x", "w").close()
+print(flush=True)
+while True:
+    os.rename("a/x", "b/x")
+    os.rename("b/x", "a/x")
+"""
+
+
+def test_links_with_dots_while_the_machine_renames(bundle: Bundle) -> None:
+    source = folder(bundle)
+    (bundle.root / "up").symlink_to("../" * 30 + "tmp")
+    bundle.config["mounts"] += [bind(source, f"/up/{name}") for name in range(40)]
+    (bundle.place / "renames").mkdir()
+    renamer = subprocess.Popen(
+        [sys.executable, "-c", RENAMES, bundle.place / "renames"], stdout=subprocess.PIPE
+    )
+    try:
+        assert renamer.stdout is not None and renamer.stdout.readline()
+        for _ in range(5):
+            assert bundle.run("cat /tmp/39/file").endswith("x")
+    finally:
+        renamer.kill()
+        renamer.communicate()
+
+
 def test_a_loop_of_links_is_an_error(bundle: Bundle) -> None:
     (bundle.root / "loop").symlink_to("loop")
     bundle.config["mounts"].append(bind(folder(bundle), "/loop"))

@@ -168,6 +168,10 @@ KNOWN = (
           lambda c: "ro" in c.words() and "ro" in c.text.split()),
     Known("path-writable:*", "runc", "The same: a file system that is read-only says so first.",
           lambda c: c.mine == -30 and "ro" in c.words()),
+    Known(
+        "mount:*", "runc", "Of two words of times it gives both, and the kernel takes strictatime.",
+        lambda c: len({"strictatime", "noatime", "relatime"} & set(c.words())) > 1,
+    ),
     Known("mount:*", "crun", "Words take nothing back: ro, noexec and others stay.", undone),
     Known("path-writable:*", "crun", "The same.", undone),
     Known("mount:*", "runc", "A word that allows is no change of its own: a bind keeps what its "

@@ -176,6 +176,7 @@ LISTED: dict[str, Config] = {
         linux(readonlyPaths=["/data"]), mounts(bind("/data/sub/file", "plain/file")),
     ),
     "the word for no word": made(mounts(new("/real", "tmpfs", "defaults"))),
+    "two words of times": made(mounts(bind("/real", "plain", "strictatime", "noatime"))),
     "propagation of volumes": made(mounts(
         bind("/real", "tree", "rbind", "rslave"), bind("/tmp", "tree", "rbind", "rshared"),
         bind("/data", "plain", "unbindable"), bind("/sticky", "tree", "rbind", "private"),

@@ -76,7 +76,11 @@ struct statfs_head {
 static inline int openat2(int base, const char *path, uint64_t flags, uint64_t resolve)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
-    return (int)syscall4(__NR_openat2, base, path, &how, sizeof how);
+    long result = -EAGAIN;
+    /* A rename or mount anywhere on the machine while ".." is resolved: openat2(2) says try again. */
+    for (int attempt = 0; result == -EAGAIN && attempt < 1000; attempt++)
+        result = syscall4(__NR_openat2, base, path, &how, sizeof how);
+    return (int)result;
 }
 
 static inline long write_all(int fd, const void *bytes, uint64_t size)

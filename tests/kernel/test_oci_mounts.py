@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -360,3 +361,59 @@ def test_words_that_the_namespace_around_us_has_locked(bundle: Bundle) -> None:
             assert bundle.left() == [f"mount {host}"]
     finally:
         subprocess.run(["umount", host], check=True)
+
+
+@pytest.mark.parametrize("words", [(), ("private",), ("rbind", "rslave")])
+def test_a_volume_below_one_that_is_shared(bundle: Bundle, words: tuple[str, ...]) -> None:
+    above, source = folder(bundle), folder(bundle, "below")
+    bundle.config["mounts"] += [
+        bind(above, "/tmp", "rbind", "rshared"), bind(source, "/tmp/x", *words),
+    ]  # fmt: skip
+    said = bundle.run("cat /proc/self/mountinfo")
+    line = next(line for line in said.splitlines() if line.split()[4] == "/tmp/x")
+    assert " shared:" not in line
+
+
+RENAMES = """
+import os, sys
+os.chdir(sys.argv[1])
+for name in ("a", "b"):
+    os.mkdir(name)
+open("a/x", "w").close()
+print(flush=True)
+while True:
+    os.rename("a/x", "b/x")
+    os.rename("b/x", "a/x")
+"""
+
+
+def test_links_with_dots_while_the_machine_renames(bundle: Bundle) -> None:
+    source = folder(bundle)
+    (bundle.root / "up").symlink_to("../" * 30 + "tmp")
+    bundle.config["mounts"] += [bind(source, f"/up/{name}") for name in range(40)]
+    (bundle.place / "renames").mkdir()
+    renamer = subprocess.Popen(
+        [sys.executable, "-c", RENAMES, bundle.place / "renames"], stdout=subprocess.PIPE
+    )
+    try:
+        assert renamer.stdout is not None and renamer.stdout.readline()
+        for _ in range(5):
+            assert bundle.run("cat /tmp/39/file").endswith("x")
+    finally:
+        renamer.kill()
+        renamer.communicate()
+
+
+def test_mounts_below_a_tmpfs_that_is_read_only(bundle: Bundle) -> None:
+    new = {"type": "tmpfs", "source": "tmpfs"}
+    bundle.config["mounts"][1] = {**DEV, "options": ["mode=755", "ro"]}
+    bundle.config["mounts"] += [
+        {"destination": "/tmp", "options": ["ro"], **new},
+        bind(folder(bundle), "/tmp/given"),
+        {"destination": "/dev/shm", **new},
+    ]
+    said = bundle.run(
+        "cat /tmp/given/file; echo; ls /dev/null; touch /tmp/x /dev/x /dev/shm/x 2>&1"
+    )
+    assert said.split()[:2] == ["x", "/dev/null"]
+    assert said.count("Read-only file system") == 2

@@ -11,6 +11,7 @@ from kokon.kernel.capabilities import BITS
 from kokon.kernel.constants import (
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
     S_IFBLK,
     S_IFCHR,
     S_IFIFO,
@@ -78,7 +79,7 @@ def make(plan: Builder) -> None:
     if plan.launch.waits and mount is not None:
         where = f"/mounts/{plan.spec.mounts.index(mount)}/options"
         asked = mount_options.parse("tmpfs", mount.options, where)
-        options, attributes = tuple(asked.data), asked.set
+        options, attributes = tuple(asked.data), asked.set & ~MOUNT_ATTR_RDONLY
         if mount.source:
             options = ("source", mount.source, *options)  # what /proc/mounts shows
     if owner or group:

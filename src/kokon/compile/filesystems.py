@@ -6,7 +6,7 @@ from kokon.compile import devices, mount_options
 from kokon.compile.masks import template_name
 from kokon.compile.mounts import is_bind, is_machines
 from kokon.errors import SpecError
-from kokon.kernel.constants import MOUNT_ATTR_RDONLY, PROC_SUPER_MAGIC, SYSFS_MAGIC
+from kokon.kernel.constants import MOUNT_ATTR_RDONLY, MS_SHARED, PROC_SUPER_MAGIC, SYSFS_MAGIC
 from kokon.plan.ops import (
     Attach,
     CheckFilesystem,
@@ -31,6 +31,7 @@ MAGIC = {"proc": PROC_SUPER_MAGIC, "sysfs": SYSFS_MAGIC}
 
 def mount(plan: Builder) -> None:
     """Each mount of the spec, then the small files of the launch."""
+    late: list[MountAttributes] = []
     if plan.dev_slot >= 0 and all(mount.destination != "/dev" for mount in plan.spec.mounts):
         attach_devices(plan, "/linux/devices")
     for index, mount in enumerate(plan.spec.mounts):
@@ -43,6 +44,7 @@ def mount(plan: Builder) -> None:
                 plan.taken[why], plan.root_slot, mount.destination,
                 1 if source.directory else 2, plan.resolve, about=mount.source, why=why,
             ))  # fmt: skip
+            keep_apart(plan, index, mount)
         elif is_machines(plan, mount):
             plan.add(Attach(
                 plan.taken[why], plan.root_slot, mount.destination, 1, plan.resolve,
@@ -53,8 +55,38 @@ def mount(plan: Builder) -> None:
 
             cgroup_mounts.mount(plan, mount, why)
         else:
-            new_filesystem(plan, mount, why)
+            new_filesystem(plan, mount, why, late)
+        if mount.destination == "/dev" and plan.dev_slot >= 0 and plan.launch.waits:
+            asked = mount_options.parse(mount.type, mount.options, f"{why}/options").set
+            late += read_only(plan.dev_slot, asked, "/dev", why)
     small_files(plan)
+    for op in late:
+        plan.add(op)
+
+
+def read_only(slot: int, asked: int, about: str, why: str) -> list[MountAttributes]:
+    """For a tmpfs that is asked to be so: when its mode is set and all below it is mounted, whose
+    mount points are made in it."""
+    if not asked & MOUNT_ATTR_RDONLY:
+        return []
+    return [MountAttributes(
+        slot, MOUNT_ATTR_RDONLY, 0, 0, 0, -1, about=about, why=f"{why}/options",
+    )]  # fmt: skip
+
+
+def keep_apart(plan: Builder, index: int, mount: Mount) -> None:
+    """What is mounted onto a shared volume is shared with the machine too (mount_namespaces(7)),
+    whatever it was before: it becomes again what it is to be (row M13)."""
+    before = plan.spec.mounts[:index]
+    if not any({"shared", "rshared"} & set(each.options) for each in before if is_bind(each)):
+        return
+    why = f"/mounts/{index}"
+    options = mount_options.parse("bind", mount.options, f"{why}/options")
+    if options.propagation != MS_SHARED:
+        plan.add(MountAttributes(
+            plan.taken[why], 0, 0, options.propagation, int(options.propagation_recursive), -1,
+            about=mount.destination, why=f"{why}/options",
+        ))  # fmt: skip
 
 
 def attach_devices(plan: Builder, why: str) -> None:
@@ -65,7 +97,7 @@ def attach_devices(plan: Builder, why: str) -> None:
     devices.attach_bound(plan)
 
 
-def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
+def new_filesystem(plan: Builder, mount: Mount, why: str, late: list[MountAttributes]) -> None:
     """A file system of a container's own."""
     others = plan.launch.waits and mount.type
     if not others and mount.type not in OURS:
@@ -84,17 +116,15 @@ def new_filesystem(plan: Builder, mount: Mount, why: str) -> None:
     slot = plan.taken[mount.destination] = plan.slot()
     if mount.type == "devpts":
         plan.devpts_slot = slot
-    takes_mode = mount.type == "tmpfs" and plan.launch.waits and "mode" not in data[::2]
-    late = options.set & MOUNT_ATTR_RDONLY if takes_mode or options.copies else 0
-    plan.add(Filesystem(slot, mount.type, data, options.set & ~late, mount.destination, why=why))
-    if takes_mode:
+    at_once = options.set
+    if mount.type == "tmpfs":
+        at_once &= ~MOUNT_ATTR_RDONLY
+        late += read_only(slot, options.set, mount.destination, why)
+    plan.add(Filesystem(slot, mount.type, data, at_once, mount.destination, why=why))
+    if mount.type == "tmpfs" and plan.launch.waits and "mode" not in data[::2]:
         plan.add(TakeMode(slot, plan.root_slot, mount.destination, why=why))
     if options.copies:
         plan.add(CopyUp(slot, plan.root_slot, mount.destination, why=f"{why}/options"))
-    if late:
-        plan.add(MountAttributes(
-            slot, late, 0, 0, 0, -1, about=mount.destination, why=f"{why}/options",
-        ))  # fmt: skip
     plan.add(Attach(
         slot, plan.root_slot, mount.destination, 1, plan.resolve, about=mount.type, why=why,
     ))  # fmt: skip

@@ -29,6 +29,7 @@ from leftovers import busybox_root, files_below, skip_without_namespaces
 from kokon.engine import saved as engine_saved
 from kokon.kernel import cgroups
 from kokon.paths import PACKAGE
+from kokon.plan import saved as plan_saved
 
 pytestmark = pytest.mark.kernel
 
@@ -564,14 +565,14 @@ def test_a_set_uid_launcher_uses_nothing(place: Place) -> None:
         variables = {**place.variables, "KOKON_SAVED": "require"}
         done = subprocess.run(other, env=variables, capture_output=True, text=True)
         assert done.returncode == 125, done
-        assert "no saved run" in done.stderr
+        assert "nothing that was saved" in done.stderr
 
 
 # --- files -----------------------------------------------------------------------------------
 
 
 def saved_file(place: Place, *words: str) -> str:
-    return f"{place.state}/saved/{engine_saved.file_name(['run', *words])}"
+    return f"{place.state}/saved/{plan_saved.file_name(['run', *words])}"
 
 
 def cut(data: bytes) -> bytes:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kokon.cgroup.group import write_file
-from kokon.cgroup.manager import Manager, Placement, remove_left
+from kokon.cgroup.leftovers import remove_left
+from kokon.cgroup.manager import Manager, Placement
 from kokon.cgroup.v2 import find_parent
 from kokon.errors import HostError
 from kokon.kernel import cgroups

@@ -118,7 +118,7 @@ class Manager:
             lie below (v2: beside) our own.
         :param systemd: whether a scope of systemd is wanted; None where nothing else is possible.
         :param uid: whose manager of systemd, our own by default.
-        :param note: called with what :func:`remove_left` will want to know, before it is made.
+        :param note: called with what :func:`kokon.cgroup.leftovers.remove_left` will want to know, before it is made.
         :raises SpecError: a name that is no plain component, or a parent with ``..``.
         """
         if "/" in name:
@@ -418,44 +418,6 @@ class Manager:
 
     def _distinct(self) -> list[Group]:
         return list({group.path: group for group in self.groups.values()}.values())
-
-
-def remove_left(layout: CgroupLayout, token: str, noted: Sequence[str]) -> list[str]:
-    """Remove the groups that a killed kokon left, with what still runs in them.
-
-    :param token: what the names of its containers begin with, before a hyphen.
-    :param noted: what :class:`Manager` gave to ``note``, in order.  A path that is below no mount
-        of control groups is somebody else's, and comes back.
-    :raises RetryError: a process does not die.
-    """
-    from kokon.cgroup.v1 import GroupV1
-    from kokon.cgroup.v2 import GroupV2
-
-    others, shared = [], []
-    for place in noted:
-        tree = layout.showing(place.rstrip("/"))
-        if tree is None:
-            others.append(place)
-            continue
-        if place.endswith("/"):
-            shared.append(place)
-            continue
-        try:
-            names = os.listdir(place)
-        except OSError:
-            continue
-        for name in names:
-            if not name.startswith(f"{PREFIX}{token}-"):
-                continue
-            # A scope goes by itself when nothing runs in it any more.
-            path = f"{place}/{name}/{CONTAINER}" if name.endswith(".scope") else f"{place}/{name}"
-            (GroupV2 if tree.version == 2 else GroupV1)(path).remove()
-    for place in reversed(shared):
-        try:
-            os.rmdir(place)
-        except OSError:
-            pass  # it is gone, or others use it
-    return others
 
 
 def _on_v2(layout: CgroupLayout, writes: Sequence[Write]) -> tuple[str, ...]:

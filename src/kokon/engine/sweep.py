@@ -43,7 +43,7 @@ def _remove_staging() -> None:
 
 
 def _remove(token: str, places: list[str]) -> None:
-    from kokon.cgroup.manager import remove_left
+    from kokon.cgroup.leftovers import remove_left
     from kokon.kernel import cgroups
 
     # A container that is still about to die with its caller is ended here.

@@ -118,7 +118,8 @@ class Manager:
             lie below (v2: beside) our own.
         :param systemd: whether a scope of systemd is wanted; None where nothing else is possible.
         :param uid: whose manager of systemd, our own by default.
-        :param note: called with what :func:`kokon.cgroup.leftovers.remove_left` will want to know, before it is made.
+        :param note: called with what ``leftovers.remove_left`` will want to know, before it is
+            made.
         :raises SpecError: a name that is no plain component, or a parent with ``..``.
         """
         if "/" in name:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from crafted_tar import canary
-from harness import BUSYBOX, left_behind, make_root
+from harness import BUSYBOX, NEEDS_ROOT, left_behind, make_root
+from oci_container import Container
 
 import kokon
 
@@ -118,3 +119,14 @@ def probed(root: Path, probe: Path) -> Path:
     """A root with /bin/probe."""
     shutil.copy(probe, root / "bin/probe")
     return root
+
+
+@pytest.fixture
+def container(tmp_path: Path, probed: Path) -> Iterator[Container]:
+    """A container of the OCI runtime, whose root has the probe; nothing of it is left."""
+    if os.geteuid() != 0:
+        pytest.skip(NEEDS_ROOT)
+    container = Container(tmp_path, probed)
+    yield container
+    assert container.call("delete", "--force", container.name) == 0, container.said()
+    assert container.left() == []

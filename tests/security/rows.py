@@ -82,7 +82,7 @@ ROWS = {
         "E9": ("files closed to a group: the primary group counts, the caller's do not", ""),
         "E10": ("libraries, NSS files and Python modules in the root", ""),
         "E11": ("programs of the root in the place of kokon's helpers", ""),
-        "E12": ("hooks run with the container's environment", "comes with OCI's hooks"),
+        "E12": ("hooks run with the container's environment", ""),
         "E13": ("push input into the caller's terminal", ""),
         "E14": ("texts and lists so long that a length wraps", ""),
         "E15": ("the caller's environment, inside and in init", ""),
@@ -94,7 +94,7 @@ ROWS = {
     },
     "State and supervision": {
         "S1": ("a control socket in reach of a container on the host's network", ""),
-        "S2": ("a container's id that is a path", ENGINE),
+        "S2": ("a container's id that is a path", ""),
         "S3": ("places of kokon are links, FIFOs, files, open to others; `--keep` too", ""),
         "S4": ("a process that has the pid of one that kokon knew", ""),
         "S5": ("output without end, nobody reads it", ""),
@@ -102,7 +102,7 @@ ROWS = {
         "S7": ("limits and groups that leave their place", ""),
         "S8": ("links to the host and a mount left in a container's writes", ""),
         "S9": ("words of a user that become properties of a systemd unit", ""),
-        "S10": ("configuration that is merged after a policy was checked", "there are no policies"),
+        "S10": ("configuration that is exchanged after it was decided on", ""),
     },
     "Networks": {
         "N1": ("ports published on 127.0.0.1, from a neighbour", NETWORKS),

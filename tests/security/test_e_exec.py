@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from harness import NEEDS_ROOT
+from oci_container import Container
 
 from kokon import paths
 
@@ -21,62 +17,14 @@ SEEN = {
     "E1": "the copy that runs is not sealed",
     "E3": "the old root stays open until the start; a group's file of tasks stays open",
     "E2": "stage 2 enters the mount namespace itself (it did: found here); the directory of the"
-    " control group is the host's own (it was)",
+    " control group is the host's own (it was); a program is let in before the start, when init has"
+    " all rights yet (it was: found here)",
 }
 
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(os.geteuid() != 0, reason=NEEDS_ROOT),
 ]
-DOCKERS = (
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP",
-    "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
-)  # fmt: skip
-
-
-class Container:
-    """A container of the OCI runtime, whose root has the probe."""
-
-    def __init__(self, place: Path, root: Path) -> None:
-        self.place = place
-        self.name = f"x{os.getpid()}x{time.monotonic_ns() % 10**9}"
-        names = [f"CAP_{name}" for name in (*DOCKERS, "SYS_PTRACE")]
-        self.config: dict[str, Any] = {
-            "ociVersion": "1.3.0",
-            "root": {"path": str(root)},
-            "process": {
-                "cwd": "/", "env": ["PATH=/bin"],
-                "capabilities": dict.fromkeys(("bounding", "permitted", "effective"), names),
-            },
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {
-                "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "network")],
-            },
-        }  # fmt: skip
-
-    def call(self, *words: str) -> int:
-        command = [sys.executable, "-m", "kokon.cli.oci.main", "--root", f"{self.place}/state"]
-        with open(self.place / "out", "a") as out:
-            return subprocess.run(
-                [*command, *words], cwd=self.place, stdin=subprocess.DEVNULL, stdout=out,
-                stderr=subprocess.STDOUT, check=False, timeout=30,
-            ).returncode  # fmt: skip
-
-    def start(self, *args: str) -> None:
-        self.config["process"]["args"] = args
-        (self.place / "config.json").write_text(json.dumps(self.config))
-        assert self.call("create", self.name) == 0, self.said()
-        assert self.call("start", self.name) == 0, self.said()
-
-    def said(self) -> str:
-        return (self.place / "out").read_text()
-
-
-@pytest.fixture
-def container(tmp_path: Path, probed: Path) -> Iterator[Container]:
-    container = Container(tmp_path, probed)
-    yield container
-    assert container.call("delete", "--force", container.name) == 0, container.said()
 
 
 @pytest.mark.parametrize("userns", [False, True])
@@ -87,9 +35,7 @@ def test_e2_what_joins_a_container(container: Container, tmp_path: Path, userns:
         if path.stat().st_uid == os.geteuid() and path != Path("/") and "pytest" in str(path):
             path.chmod(0o755)
     if userns:
-        container.config["linux"]["namespaces"].append({"type": "user"})
-        for name in ("uidMappings", "gidMappings"):
-            container.config["linux"][name] = [{"containerID": 0, "hostID": 0, "size": 1 << 16}]
+        container.users()
     # What joins has a parent that the container does not see.
     container.start("probe", "watch", "5", "0", f"{tmp_path}/secret")
     end = time.monotonic() + 5
@@ -102,6 +48,18 @@ def test_e2_what_joins_a_container(container: Container, tmp_path: Path, userns:
     assert times > 5
     assert int(numbers["seen"]) > times, container.said()
     assert numbers["reached"] == "0", container.said()
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_e2_nothing_joins_before_the_start(container: Container, userns: bool) -> None:
+    """Init has rights until then that are not the program's."""
+    if userns:
+        container.users()
+    container.create()
+    words = "cannot exec in a container that has not been started"
+    joins = ("exec", container.name, "probe", "trace", "1")
+    assert words in container.refused(verb=joins)
+    assert container.call("start", container.name) == 0, container.said()
 
 
 def test_e1_the_program_that_joins(container: Container) -> None:
@@ -140,16 +98,14 @@ def test_e3_what_waits_for_its_start(container: Container, probed: Path) -> None
     ]
     container.config["linux"]["maskedPaths"] = ["/proc/sys", "/proc/keys"]
     container.config["linux"]["resources"] = {"pids": {"limit": 10}}
-    (container.place / "config.json").write_text(json.dumps(container.config))
-    assert container.call("create", container.name) == 0, container.said()
-    state = json.loads((container.place / "state" / container.name / "state.json").read_text())
-    descriptors = f"/proc/{state['pid']}/fd"
+    pid = container.create()
+    descriptors = f"/proc/{pid}/fd"
     root = probed.stat()
     seen = 0
     for name in os.listdir(descriptors):
         path = f"{descriptors}/{name}"
         target = os.readlink(path)
-        flags = Path(f"/proc/{state['pid']}/fdinfo/{name}").read_text().split("flags:")[1].split()
+        flags = Path(f"/proc/{pid}/fdinfo/{name}").read_text().split("flags:")[1].split()
         if os.path.isdir(path):
             seen += 1
             top = os.open(path, os.O_PATH | os.O_DIRECTORY)

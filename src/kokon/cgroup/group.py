@@ -163,10 +163,12 @@ def make(
     :raises HostError: refused, with what to do.
     """
     if note is not None:
-        if not may_exist:
-            note(path.rpartition("/")[0])
-        elif not os.path.isdir(path):
+        if os.path.isdir(path):
+            pass  # somebody else's, which nobody removes as ours
+        elif may_exist:
             note(path + "/")
+        else:
+            note(path.rpartition("/")[0])
     try:
         os.mkdir(path, 0o755)
         return True

@@ -28,7 +28,7 @@ class Builder:
     :ivar states: slots of files with the container's state, by kind of hook.
     :ivar rights_first: stage 1 enters namespaces, with which it loses the host's paths or rights.
     :ivar root_slot: the container's root, once ``roots`` has made it.
-    :ivar taken: slots of mounts, taken from the host or new, by destination.
+    :ivar taken: slots of mounts, taken from the host or new, by JSON pointer or a name.
     """
 
     def __init__(self, spec: Spec, host: HostFacts, root: RootFacts, launch: Launch) -> None:

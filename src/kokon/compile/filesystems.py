@@ -59,6 +59,8 @@ def mount(plan: Builder) -> None:
         if mount.destination == "/dev" and plan.dev_slot >= 0 and plan.launch.waits:
             asked = mount_options.parse(mount.type, mount.options, f"{why}/options").set
             late += read_only(plan.dev_slot, asked, "/dev", why)
+    if plan.launch.waits:
+        check_kernels_own(plan)
     small_files(plan)
     for op in late:
         plan.add(op)
@@ -89,6 +91,18 @@ def keep_apart(plan: Builder, index: int, mount: Mount) -> None:
         ))  # fmt: skip
 
 
+def check_kernels_own(plan: Builder) -> None:
+    """What a document's mounts have left at /proc and /sys is still the kernel's: a later one may
+    have come there through a link of the root (row M3)."""
+    last = {mount.destination: at for at, mount in enumerate(plan.spec.mounts)}
+    for destination, kind in (("/proc", "proc"), ("/sys", "sysfs")):
+        at = last.get(destination, -1)
+        if at >= 0 and (kind == "proc" or plan.spec.mounts[at].type == kind):
+            plan.add(CheckFilesystem(
+                plan.root_slot, destination, MAGIC[kind], kind, why=f"/mounts/{at}",
+            ))  # fmt: skip
+
+
 def attach_devices(plan: Builder, why: str) -> None:
     """The /dev of the container's own."""
     plan.add(Attach(
@@ -113,7 +127,7 @@ def new_filesystem(plan: Builder, mount: Mount, why: str, late: list[MountAttrib
     data = without_unmapped_ids(plan, mount, options.data)
     if plan.launch.waits and mount.source:
         data = ("source", mount.source, *data)  # what /proc/mounts shows
-    slot = plan.taken[mount.destination] = plan.slot()
+    slot = plan.taken[why] = plan.slot()
     if mount.type == "devpts":
         plan.devpts_slot = slot
     at_once = options.set
@@ -128,7 +142,7 @@ def new_filesystem(plan: Builder, mount: Mount, why: str, late: list[MountAttrib
     plan.add(Attach(
         slot, plan.root_slot, mount.destination, 1, plan.resolve, about=mount.type, why=why,
     ))  # fmt: skip
-    if mount.type in MAGIC and mount.destination in ("/proc", "/sys"):
+    if not plan.launch.waits and mount.type in MAGIC and mount.destination in ("/proc", "/sys"):
         plan.add(CheckFilesystem(
             plan.root_slot, mount.destination, MAGIC[mount.type], mount.type, why=why,
         ))  # fmt: skip

@@ -126,13 +126,14 @@ class Launch:
     :param maps_mounts: files of the root and of binds keep their owners by id-mapped mounts.
     :param cgroup_mounts: for a mount of type cgroup: names and directories of this machine.
     :param owned: kinds of given namespaces that the given user namespace owns.
+    :param shared: kinds of given namespaces that the caller is in itself.
     :param without: what this machine has refused (:mod:`kokon.compile.lacks`), by name.
     """
 
     __slots__ = (
         "admitted", "box", "cgroup_directory", "cgroup_mounts", "files", "hooks", "keyring",
         "landlock", "late_cgroup", "map_by_parent", "maps_mounts", "owned", "parent_death",
-        "plain_newlines", "preserved", "reach", "reaper", "resource_limits", "tasks",
+        "plain_newlines", "preserved", "reach", "reaper", "resource_limits", "shared", "tasks",
         "terminal_size", "transfer", "waits", "without",
     )  # fmt: skip
 
@@ -161,6 +162,7 @@ class Launch:
         maps_mounts: bool = True,
         cgroup_mounts: tuple[tuple[str, str], ...] = (),
         owned: tuple[str, ...] = (),
+        shared: tuple[str, ...] = (),
         without: tuple[str, ...] = (),
     ) -> None:
         self.reaper = reaper
@@ -185,6 +187,7 @@ class Launch:
         self.maps_mounts = maps_mounts
         self.cgroup_mounts = cgroup_mounts
         self.owned = owned
+        self.shared = shared
         self.without = without
 
     def key(self) -> tuple[object, ...]:
@@ -195,4 +198,5 @@ class Launch:
             self.terminal_size, self.box, self.transfer, self.landlock,
             self.reach, self.without, self.admitted, self.waits, self.hooks, self.preserved,
             self.plain_newlines, self.maps_mounts, self.cgroup_mounts, self.owned, self.keyring,
+            self.shared,
         )  # fmt: skip

@@ -78,7 +78,9 @@ def cover(plan: Builder) -> None:
 def _mount_of(plan: Builder, path: str) -> tuple[int, int]:
     """The mount that a path is looked up in, and how much of the path leads to it: of what is at
     /proc and /sys the very mount, for the root's own directories may be exchanged (row M3)."""
-    for destination, slot in plan.taken.items():
-        if destination in ("/proc", "/sys") and path.startswith(destination + "/"):
-            return slot, len(destination)
+    for at, mount in reversed(tuple(enumerate(plan.spec.mounts))):
+        if mount.destination in ("/proc", "/sys") and path.startswith(mount.destination + "/"):
+            # The last one is what is seen there.  A box's program has mounted its own just now.
+            slot = plan.taken.get(f"/mounts/{at}", -1)
+            return (slot, len(mount.destination)) if slot >= 0 else (plan.root_slot, 0)
     return plan.root_slot, 0

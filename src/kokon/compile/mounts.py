@@ -69,7 +69,7 @@ def check_destination(mount: Mount, where: str) -> None:
     # The host's own /proc is what a container that shares its processes sees.
     shared = is_bind(mount) and mount.source == destination == "/proc"
     covers = parts[0] == "proc" and "/".join(parts[1:]) not in BELOW_PROC
-    if covers and mount.type != "proc" and not shared:
+    if covers and not (mount.type == "proc" and parts == ["proc"]) and not shared:
         raise SpecError(
             f"a {mount.type} mount onto {destination} could stand in for the kernel's own files",
             where=where,
@@ -88,7 +88,7 @@ def take_bind(plan: Builder, mount: Mount, why: str) -> None:
     options = mount_options.parse("bind", mount.options, f"{why}/options")
     source = plan.root.sources[mount.source]
     slot = plan.slot()
-    plan.taken[mount.destination] = plan.taken[why] = slot
+    plan.taken[why] = slot
     recursive = int(options.recursive)
     plan.source(CloneMount(slot, -1, mount.source, recursive, why=f"{why}/source"))
     mapped = MOUNT_ATTR_IDMAP if plan.maps_ids and plan.launch.maps_mounts else 0
@@ -134,7 +134,7 @@ def is_machines(plan: Builder, mount: Mount) -> bool:
 
 def take_machines(plan: Builder, mount: Mount, why: str) -> None:
     """The machine's own, with all below it, and never to be written."""
-    slot = plan.taken[mount.destination] = plan.taken[why] = plan.slot()
+    slot = plan.taken[why] = plan.slot()
     if mount.type == "mqueue" and plan.host.may_mount:
         # It is mounted on few machines.
         plan.source(Filesystem(slot, mount.type, (), 0, mount.destination, why=why))

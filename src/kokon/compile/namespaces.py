@@ -129,7 +129,7 @@ IPC_SYSCTLS = frozenset(
 
 def check_sysctl(plan: Builder, key: str, why: str) -> None:
     """A key is in the dotted form and belongs to a namespace of the container's own (row M19)."""
-    kinds = {namespace.type for namespace in plan.spec.linux.namespaces}
+    kinds = {each.type for each in plan.spec.linux.namespaces} - set(plan.launch.shared)
     if "/" in key or ".." in key or key.startswith(".") or not key.isascii():
         raise SpecError(
             f"{key!r} is no sysctl in dotted form", where=why, remedy="write it like net.core.x"

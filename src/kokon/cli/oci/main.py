@@ -72,6 +72,7 @@ class Globals:
             return
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags |= os.O_NONBLOCK  # a FIFO that nobody reads would wait
             fd = os.open(self.log, flags, 0o644)
             try:
                 os.write(fd, self._line(level, text).encode("utf-8", "backslashreplace"))

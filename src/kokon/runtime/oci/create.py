@@ -171,6 +171,7 @@ def _create(
             maps_mounts=False,
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
             owned=namespaces.owned(given),
+            shared=namespaces.shared(spec, given),
             terminal_size=terminal_size(spec),
             plain_newlines=bool(asked.console_socket),
         ),
@@ -285,6 +286,9 @@ def write_pid(path: str, pid: int) -> None:
     fd = os.open(new, flags, 0o644)
     try:
         os.write(fd, str(pid).encode())
+        os.rename(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
     finally:
         os.close(fd)
-    os.rename(new, path)

@@ -43,7 +43,7 @@ def complete_new(spec: Spec) -> None:
         files = {}
         if is_bind(last):
             try:
-                files["etc/passwd"] = _content(last.source + "/etc/passwd"[len(last.destination) :])
+                files["etc/passwd"] = _content(last.source, last.destination == "/etc")
             except (KokonError, OSError):
                 pass  # as in a root without one
         complete(spec.process, files)
@@ -55,8 +55,9 @@ def complete_new(spec: Spec) -> None:
         os.close(root)
 
 
-def _content(path: str) -> bytes:
-    above, name = os.path.split(os.path.realpath(path))
+def _content(source: str, is_etc: bool) -> bytes:
+    """The source is the caller's, with its links; those in it are the volume's (row M17)."""
+    above, name = (source, "passwd") if is_etc else os.path.split(os.path.realpath(source))
     directory = os.open(above, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd = open_regular_file(directory, name)

@@ -14,6 +14,7 @@ from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import environment, privileges, streams
 from kokon.runtime.oci.create import refused, terminal_size, write_pid
 from kokon.runtime.oci.execution import process_of
+from kokon.runtime.oci.namespaces import FILES
 from kokon.runtime.oci.record import Record, start_of
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import Spawned, occupy_standard_numbers, spawn
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from kokon.plan.plan import Plan
     from kokon.runtime.oci.execution import Execution
     from kokon.spec.runtime import Spec
-
-FILES = {
-    "user": "user", "pid": "pid", "time": "time", "network": "net", "ipc": "ipc", "uts": "uts",
-    "cgroup": "cgroup", "mount": "mnt",
-}  # fmt: skip
-"""Names below /proc/PID/ns (namespaces(7))."""
 
 
 class Entrance:
@@ -113,6 +108,12 @@ def _check_status(record: Record, asked: Execution) -> None:
     status = record.status
     if status in ("stopped", "creating"):
         raise stopped(record)
+    if status == "created":
+        # Its init has all rights yet, and who has SYS_PTRACE beside it would have them (row E2).
+        raise RequestError(
+            "cannot exec in a container that has not been started", where=record.identity,
+            remedy="start it first",
+        )  # fmt: skip
     if status == "paused" and not asked.ignores_pause:
         raise RequestError(
             "cannot exec in a paused container (use --ignore-paused to override)",

@@ -61,6 +61,8 @@ def _call(hook: Hook, state: Mapping[str, Any], where: str) -> None:
         actions = [
             (os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, said, 1),
             (os.POSIX_SPAWN_DUP2, said, 2),
+            # Those that our caller left open, or hands on to the program (row E12).
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
         ]  # fmt: skip
         environment = dict(entry.partition("=")[::2] for entry in hook.env or ())
         try:
@@ -83,6 +85,17 @@ def _call(hook: Hook, state: Mapping[str, Any], where: str) -> None:
     finally:
         os.close(given)
         os.close(said)
+
+
+def _inheritable() -> list[int]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+        except OSError:
+            continue  # what the directory was read by
+    return found
 
 
 def _status(pid: int, hook: Hook, where: str) -> int:

@@ -44,8 +44,7 @@ def kill(record: Record, signal: int, *, everyone: bool = False) -> None:
         if signal == SIGKILL:
             manager.kill()
             return
-        for pid in manager.processes():
-            _send(pid, signal)
+        _send_to_all(manager, signal)
         return
     if not send(record, signal):
         raise RequestError("container not running", where=record.identity)
@@ -74,17 +73,36 @@ def send(record: Record, signal: int) -> bool:
     return True
 
 
-def _send(pid: int, signal: int) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return
+AT_ONCE = 256
+"""Descriptors that are open at a time."""
+
+
+def _send_to_all(manager: Manager, signal: int) -> None:
+    pids = [pid for pid in manager.processes() if pid]
+    while pids:
+        some, pids = pids[:AT_ONCE], pids[AT_ONCE:]
+        held = []
+        try:
+            for pid in some:
+                try:
+                    held.append((pid, os.pidfd_open(pid)))
+                except OSError:
+                    continue  # it has ended
+            # Who is still listed after we hold it is no stranger with its number (row S4).
+            listed = set(manager.processes())
+            for pid, fd in held:
+                if pid in listed:
+                    _send(fd, signal)
+        finally:
+            for _, fd in held:
+                os.close(fd)
+
+
+def _send(pidfd: int, signal: int) -> None:
     try:
         pidfd_send_signal(pidfd, signal)
     except ProcessLookupError:
         pass
-    finally:
-        os.close(pidfd)
 
 
 def number_of(word: str) -> int:

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from kokon.spec.runtime import Spec
 
+FILES = {
+    "user": "user", "pid": "pid", "time": "time", "network": "net", "ipc": "ipc", "uts": "uts",
+    "cgroup": "cgroup", "mount": "mnt",
+}  # fmt: skip
+"""Names below /proc/PID/ns (namespaces(7))."""
+
 # ioctl_ns(2)
 NS_GET_USERNS = 0xB701
 NS_GET_NSTYPE = 0xB703
@@ -66,4 +72,26 @@ def owned(given: Mapping[str, int]) -> tuple[str, ...]:
             if os.fstat(owner).st_ino == user:
                 kinds.append(name.partition(":")[2])
             os.close(owner)
+    return tuple(kinds)
+
+
+def shared(spec: Spec, given: Mapping[str, int]) -> tuple[str, ...]:
+    """Kinds of given namespaces that we are in ourselves: nothing of theirs is set (row M19).
+
+    :raises SpecError: the document has another name for the machine.
+    """
+    kinds = []
+    for name, fd in given.items():
+        kind = name.partition(":")[2]
+        if os.path.samestat(os.stat(f"/proc/self/ns/{FILES[kind]}"), os.fstat(fd)):
+            kinds.append(kind)
+    if "uts" in kinds:
+        for name, wanted in (("hostname", spec.hostname), ("domainname", spec.domainname)):
+            # Engines say the name that the machine has.
+            with open(f"/proc/sys/kernel/{name}") as file:
+                if wanted and wanted != file.read().rstrip("\n"):
+                    raise SpecError(
+                        "the uts namespace that is given is the machine's, whose name it would"
+                        " change", where=f"/{name}", remedy="give it a uts namespace of its own",
+                    )  # fmt: skip
     return tuple(kinds)

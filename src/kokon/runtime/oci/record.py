@@ -73,7 +73,11 @@ def open_root(path: str, *, make: bool = False) -> int:
     try:
         if make:
             os.makedirs(path, 0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        above = os.stat(os.path.dirname(os.path.abspath(path)))
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if above.st_mode & 0o022 or above.st_uid not in (0, os.geteuid()):
+            flags |= os.O_NOFOLLOW  # others may have put a link there (row S3)
+        fd = os.open(path, flags)
     except OSError as error:
         raise HostError(
             f"{path} cannot be used", where="--root", errno=error.errno or 0,

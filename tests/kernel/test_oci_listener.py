@@ -323,6 +323,7 @@ def test_another_listener_around(bundle: Bundle, agent: Agent) -> None:
         ({"listenerPath": ""}, "/linux/seccomp/syscalls/0/action: SCMP_ACT_NOTIFY needs"),
         ({"defaultAction": "SCMP_ACT_NOTIFY"}, "/linux/seccomp/defaultAction: "),
         ({"listenerPath": "agent"}, "/linux/seccomp/listenerPath: "),
+        ({"listenerPath": "/" + 107 * "a"}, "is longer than a socket's path may be (107 bytes)"),
         ({"syscalls": [], "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]},
          "/linux/seccomp/flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for SCMP_ACT_NOTIFY"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from struct import pack
 
 from kokon.errors import HostError, SpecError
 from kokon.kernel.constants import SECCOMP_NEW_LISTENER
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
 WHERE = "/linux/seccomp/listenerPath"
 
-PATIENCE = 5.0
+PATIENCE = 5
 """Seconds that an agent has to take the connection."""
+
+LONGEST_PATH = 107
+"""Bytes (unix(7))."""
 
 
 class Agent:
@@ -27,6 +31,7 @@ class Agent:
 
     :ivar handed: what init inherits, by what the plan calls it; nothing without a listener.
     :raises HostError: nobody listens.
+    :raises SpecError: nobody can, at such a path.
     """
 
     __slots__ = ("_channel", "_metadata", "handed")
@@ -44,17 +49,23 @@ class Agent:
 
         from kokon.compile.lifecycle import AGENT, TOLD
 
+        path = document.listener_path or ""
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise SpecError(
+                f"{path} is longer than a socket's path may be ({LONGEST_PATH} bytes)", where=WHERE,
+                remedy="have the seccomp agent listen at a shorter one",
+            )  # fmt: skip
         self._metadata = document.listener_metadata
         self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
-            # One whose queue is full would let us wait for ever.
-            self._channel.settimeout(PATIENCE)
-            self._channel.connect(document.listener_path)
+            # One whose queue is full would let us wait for ever; without waiting it would refuse.
+            patience = pack("ll", PATIENCE, 0)
+            self._channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, patience)
+            self._channel.connect(path)
         except OSError as error:
             self._channel.close()
             raise HostError(
-                f"nobody takes a connection at {document.listener_path}",
-                where=WHERE, errno=error.errno or 0,
+                f"nobody takes a connection at {path}", where=WHERE, errno=error.errno or 0,
                 remedy="start the seccomp agent that listens there first",
             ) from error  # fmt: skip
         self.handed[AGENT] = self._channel.fileno()

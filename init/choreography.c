@@ -5,7 +5,7 @@ struct pollfd {
     int fd;
     short events, revents;
 };
-enum { POLL_IN = 1, CLONE_SHARE_FILES = 0x400 };
+enum { POLL_IN = 1 };
 
 /* Stage 2: go on when stage 1 says so; end when stage 1 ended without saying so. The write end
  * of the pipe is in our own table too, so its closing could not be seen: hence the pidfd. */
@@ -25,7 +25,7 @@ int do_clone(const struct op_clone *op)
 {
     TRY(0, stage1_pidfd = (int)syscall2(__NR_pidfd_open, syscall0(__NR_getpid), 0));
     TRY(1, syscall2(__NR_pipe2, go_pipe, O_CLOEXEC));
-    uint64_t flags = op->namespaces | CLONE_SHARE_FILES | (op->adopt ? CLONE_PARENT : 0);
+    uint64_t flags = op->namespaces | CLONE_FILES | (op->adopt ? CLONE_PARENT : 0);
     uint64_t signal = op->adopt ? 0 : 17 /* SIGCHLD */;
     if (op->legacy) {
         step = 3;
@@ -82,7 +82,7 @@ int do_release(const struct op_release *op)
     int go = go_pipe[1];
     /* A table of our own first: what we close must stay open for stage 2. */
     if (op->linger)
-        TRY(0, syscall1(__NR_unshare, CLONE_SHARE_FILES));
+        TRY(0, syscall1(__NR_unshare, CLONE_FILES));
     TRY(1, write_all(go, "", 1));
     if (op->linger) {
         syscall3(__NR_close_range, 0, REPLY_FD - 1, 0);

@@ -44,11 +44,14 @@ int slot_base(int64_t slot);
 void slot_set(int64_t slot, int fd);
 
 void report(uint32_t kind, int error, int detail, int64_t value);
+extern uint32_t current_op;
 extern long child_pid;
 extern int go_pipe[2], stage1_pidfd, in_container;
 
 /* terminal.c */
 enum { MAX_SENT = 16 };
+long send_message(int socket, const void *bytes, uint64_t size, const int *fds, uint64_t count,
+                  int flags);
 long send_descriptors(uint32_t kind, const int *fds, uint64_t count);
 
 /* files.c */

@@ -11,7 +11,7 @@
 int step;
 long child_pid;
 int go_pipe[2], stage1_pidfd, in_container;
-static uint32_t current_op;
+uint32_t current_op;
 static int *slots;
 
 int slot_fd(int64_t slot)

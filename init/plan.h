@@ -63,12 +63,13 @@ enum {
     OP_AMBIENT = 58,
     OP_NO_NEW_PRIVILEGES = 59,
     OP_LANDLOCK = 60,
-    OP_SECCOMP = 61,
-    OP_CLOSE_DESCRIPTORS = 62,
-    OP_REAP = 63,
-    OP_FIND_PROGRAM = 64,
-    OP_EXECUTE = 65,
-    OP_COUNT = 65
+    OP_SEND_LISTENER = 61,
+    OP_SECCOMP = 62,
+    OP_CLOSE_DESCRIPTORS = 63,
+    OP_REAP = 64,
+    OP_FIND_PROGRAM = 65,
+    OP_EXECUTE = 66,
+    OP_COUNT = 66
 };
 
 struct op { uint16_t code; uint16_t place; uint32_t size; };
@@ -133,6 +134,7 @@ struct op_capabilities { struct op op; uint64_t effective; uint64_t permitted; u
 struct op_ambient { struct op op; uint64_t mask; };
 struct op_no_new_privileges { struct op op; };
 struct op_landlock { struct op op; uint64_t files; uint64_t network; uint64_t scopes; char **paths; const unsigned char *accesses; uint64_t accesses_size; const unsigned char *ports; uint64_t ports_size; };
+struct op_send_listener { struct op op; int64_t socket; int64_t state; };
 struct op_seccomp { struct op op; const unsigned char *program; uint64_t program_size; uint64_t flags; };
 struct op_close_descriptors { struct op op; uint64_t preserved; };
 struct op_reap { struct op op; uint64_t all; };
@@ -202,6 +204,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     "n",
     "",
     "nnnldd",
+    "ss",
     "dn",
     "n",
     "n",
@@ -270,6 +273,7 @@ static const char op_kinds[OP_COUNT + 1][12] = {
     case OP_AMBIENT: return do_ambient((const void *)(op)); \
     case OP_NO_NEW_PRIVILEGES: return do_no_new_privileges((const void *)(op)); \
     case OP_LANDLOCK: return do_landlock((const void *)(op)); \
+    case OP_SEND_LISTENER: return do_send_listener((const void *)(op)); \
     case OP_SECCOMP: return do_seccomp((const void *)(op)); \
     case OP_CLOSE_DESCRIPTORS: return do_close_descriptors((const void *)(op)); \
     case OP_REAP: return do_reap((const void *)(op)); \
@@ -336,6 +340,7 @@ int do_capabilities(const struct op_capabilities *);
 int do_ambient(const struct op_ambient *);
 int do_no_new_privileges(const struct op_no_new_privileges *);
 int do_landlock(const struct op_landlock *);
+int do_send_listener(const struct op_send_listener *);
 int do_seccomp(const struct op_seccomp *);
 int do_close_descriptors(const struct op_close_descriptors *);
 int do_reap(const struct op_reap *);

@@ -203,16 +203,6 @@ int do_no_new_privileges(const struct op_no_new_privileges *op)
     return 0;
 }
 
-int do_seccomp(const struct op_seccomp *op)
-{
-    struct { uint16_t length; const void *filter; } program = {
-        (uint16_t)(op->program_size / 8), op->program};
-    if (op->program_size / 8 > 4096)
-        return -EINVAL;
-    TRY(0, syscall3(__NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, op->flags, &program));
-    return 0;
-}
-
 /* landlock_add_rule(2): what a rule is about. */
 struct path_rule {
     uint64_t access;

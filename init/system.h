@@ -64,6 +64,38 @@ static inline __attribute__((always_inline)) long system_call(long number, long 
 #endif
 }
 
+/* Calls `void function(void)`, which must not return, in a thread of ours on a stack of its own;
+ * `top` is the stack's end, aligned to 16. The parent gets the thread's number. */
+#if defined(__x86_64__)
+#define START_THREAD(result, flags, top, function)                                            \
+    do {                                                                                      \
+        register long r10 __asm__("r10") = 0;                                                 \
+        register long r8 __asm__("r8") = 0;                                                   \
+        __asm__ volatile("syscall\ntest %%rax,%%rax\njnz 1f\n"                                \
+                         "xor %%ebp,%%ebp\ncall " #function "\nhlt\n1:"                       \
+                         : "=a"(result)                                                       \
+                         : "a"((long)__NR_clone), "D"((long)(flags)), "S"((long)(top)),       \
+                           "d"(0L), "r"(r10), "r"(r8)                                         \
+                         : "rcx", "r11", "memory");                                           \
+    } while (0)
+#else
+#define START_THREAD(result, flags, top, function)                                            \
+    do {                                                                                      \
+        register long x8 __asm__("x8") = __NR_clone;                                          \
+        register long x0 __asm__("x0") = (long)(flags);                                       \
+        register long x1 __asm__("x1") = (long)(top);                                         \
+        register long x2 __asm__("x2") = 0;                                                   \
+        register long x3 __asm__("x3") = 0;                                                   \
+        register long x4 __asm__("x4") = 0;                                                   \
+        __asm__ volatile("svc #0\ncbnz x0,1f\n"                                               \
+                         "mov x29,#0\nmov x30,#0\nbl " #function "\nbrk #1\n1:"               \
+                         : "+r"(x0)                                                           \
+                         : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)                        \
+                         : "memory", "cc");                                                   \
+        (result) = x0;                                                                        \
+    } while (0)
+#endif
+
 /* Arguments may be integers or pointers. Unused ones are passed as zero, which also keeps
  * the kernel's later extensions of a call from reading garbage. */
 #define syscall0(n) system_call((n), 0, 0, 0, 0, 0, 0)
@@ -226,6 +258,10 @@ struct clone_args {
         set_tid_size, cgroup;
 };
 #define CLONE_VM 0x00000100
+#define CLONE_FS 0x00000200
+#define CLONE_FILES 0x00000400
+#define CLONE_SIGHAND 0x00000800
+#define CLONE_THREAD 0x00010000
 #define CLONE_VFORK 0x00004000
 #define CLONE_PIDFD 0x00001000
 #define CLONE_PARENT 0x00008000

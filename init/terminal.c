@@ -11,18 +11,24 @@ struct message {
     int flags;
 };
 
-/* A report with descriptors beside it (SCM_RIGHTS, unix(7)). */
-long send_descriptors(uint32_t kind, const int *fds, uint64_t count)
+/* Bytes with descriptors beside them (SCM_RIGHTS, unix(7)). */
+long send_message(int socket, const void *bytes, uint64_t size, const int *fds, uint64_t count,
+                  int flags)
 {
-    struct report record = {kind, 0, 0, 0, (int64_t)count};
-    struct { void *base; uint64_t length; } part = {&record, sizeof record};
+    struct { const void *base; uint64_t length; } part = {bytes, size};
     struct { uint64_t length; int level, type, fds[MAX_SENT]; } control = {
         16 + count * sizeof *fds, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, {0}};
     if (count > MAX_SENT)
         return -EINVAL;
     memcpy(control.fds, fds, count * sizeof *fds);
     struct message message = {0, 0, &part, 1, &control, control.length, 0};
-    return syscall3(__NR_sendmsg, REPORT_FD, &message, 0);
+    return syscall3(__NR_sendmsg, socket, &message, flags);
+}
+
+long send_descriptors(uint32_t kind, const int *fds, uint64_t count)
+{
+    struct report record = {kind, 0, 0, 0, (int64_t)count};
+    return send_message(REPORT_FD, &record, sizeof record, fds, count, 0);
 }
 
 int do_terminal(const struct op_terminal *op)

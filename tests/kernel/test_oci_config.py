@@ -44,9 +44,6 @@ REFUSED = {
     "/linux/netDevices": put("/linux/netDevices", {"eth0": {}}),
     "/linux/intelRdt": put("/linux/intelRdt", {"closID": "x"}),
     "/linux/mountLabel": put("/linux/mountLabel", "x"),
-    "/linux/seccomp/listenerPath": put(
-        "/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x"}
-    ),
     "/linux/devices/0/path": put(
         "/linux/devices", [{"path": "/srv/x", "type": "c", "major": 1, "minor": 3}]
     ),

@@ -523,7 +523,7 @@ def test_events_tell_of_the_want_of_memory_that_ended_it(runtime: Runtime) -> No
 def test_features(runtime: Runtime) -> None:
     found = json.loads(runtime.ok("features"))
     assert (found["ociVersionMin"], found["ociVersionMax"]) == ("1.0.0", "1.3.0")
-    assert "SCMP_ACT_ERRNO" in found["linux"]["seccomp"]["actions"]
+    assert {"SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"} < set(found["linux"]["seccomp"]["actions"])
     assert set(NAMESPACES) < set(found["linux"]["namespaces"])
     # What is said is so: every option is taken.
     known = set(found["mountOptions"])

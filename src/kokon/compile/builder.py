@@ -25,6 +25,8 @@ class Builder:
         every path of the host can be reached and a mount's ids can be mapped.
     :ivar user_namespace: the container gets a user namespace of its own.
     :ivar joins_user: it gets one that another container has.
+    :ivar agent_slots: the connection to who gets the filter's listener, and a file of what it is
+        told.
     :ivar states: slots of files with the container's state, by kind of hook.
     :ivar rights_first: stage 1 enters namespaces, with which it loses the host's paths or rights.
     :ivar root_slot: the container's root, once ``roots`` has made it.
@@ -43,6 +45,7 @@ class Builder:
         self.joins_user = False
         self.rights_first = False
         self.listener_slot = -1
+        self.agent_slots = (-1, -1)
         self.states: dict[str, int] = {}
         self.user_namespace = bool(self.new_namespaces & CLONE_NEWUSER)
         self.privileged = host.may_mount

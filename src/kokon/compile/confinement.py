@@ -7,6 +7,7 @@ from struct import pack
 from kokon.compile import process as processes
 from kokon.errors import HostError
 from kokon.kernel.capabilities import BITS
+from kokon.kernel.constants import SECCOMP_NEW_LISTENER
 from kokon.plan.ops import (
     Ambient,
     BoundingSet,
@@ -16,6 +17,7 @@ from kokon.plan.ops import (
     NoNewPrivileges,
     ParentDeath,
     Seccomp,
+    SendListener,
     User,
 )
 from kokon.security import idmap
@@ -66,6 +68,8 @@ def drop(plan: Builder) -> None:
 
         wall(plan)
     if filter_:
+        if filter_.flags & SECCOMP_NEW_LISTENER:
+            plan.add(SendListener(*plan.agent_slots, why="/linux/seccomp/listenerPath"))
         plan.add(Seccomp(filter_.program, filter_.flags, why="/linux/seccomp"))
 
 

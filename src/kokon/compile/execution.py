@@ -5,7 +5,7 @@ What is taken away is taken by the same functions as when a container is made (r
 
 from __future__ import annotations
 
-from kokon.compile import confinement, namespaces, process, scheduling
+from kokon.compile import confinement, lifecycle, namespaces, process, scheduling
 from kokon.compile.builder import Builder
 from kokon.compile.inputs import RootFacts
 from kokon.kernel.constants import NAMESPACES
@@ -51,6 +51,7 @@ def compile_execution(
     namespaces.take_cgroups(plan)
     slots = {kind: plan.inherit(f"namespace:{kind}") for kind in (*OUTSIDE, *INSIDE)
              if kind in entered}  # fmt: skip
+    lifecycle.take_agent(plan)
     plan.joins_user = "user" in slots
     plan.rights_first = True
     # Where the user namespace is the container's own, its mappings say which ids there are.
@@ -81,6 +82,9 @@ def compile_execution(
         adopt=0 if host.process_1 else 1,
         why=WHY,
     ))  # fmt: skip
+    if plan.agent_slots != (-1, -1):
+        # What is told has the process's number in it.
+        plan.outside.append(AwaitParent(why="/linux/seccomp/listenerPath"))
     namespaces.release(plan)
     process.begin(plan)
     if affinity and affinity.final:

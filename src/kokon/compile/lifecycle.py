@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kokon.compile.process import candidates
 from kokon.errors import SpecError
-from kokon.kernel.constants import NAMESPACES
+from kokon.kernel.constants import NAMESPACES, SECCOMP_NEW_LISTENER
 from kokon.plan.ops import AwaitStart, FindProgram, Hook, Join
 
 TYPE_CHECKING = False
@@ -48,6 +48,26 @@ def take_listener(plan: Builder) -> None:
     plan.listener_slot = plan.inherit("start")
     for kind in hooks_inside(plan.spec.hooks):
         plan.states[kind] = plan.inherit(f"state:{STATUS[kind]}")
+    take_agent(plan)
+
+
+AGENT, TOLD = "agent", "agent:state"
+"""What the plan calls the connection to who gets the filter's listener, and the state for it."""
+
+
+def take_agent(plan: Builder) -> None:
+    """Both, where the filter has a listener."""
+    filter_, scheduler = plan.spec.linux.seccomp, plan.spec.process.scheduler
+    if filter_ is None or not filter_.flags & SECCOMP_NEW_LISTENER:
+        return
+    if scheduler and scheduler.policy in ("SCHED_FIFO", "SCHED_DEADLINE"):
+        # init waits without a call, and would keep its sending thread from the only processor;
+        # with SCHED_DEADLINE there is no second thread at all (sched(7)).
+        raise SpecError(
+            f"a filter's listener is not possible with {scheduler.policy}",
+            where="/process/scheduler/policy", remedy="use SCHED_RR, or no SCMP_ACT_NOTIFY",
+        )  # fmt: skip
+    plan.agent_slots = plan.inherit(AGENT), plan.inherit(TOLD)
 
 
 STATUS = {"createContainer": "creating", "startContainer": "created"}

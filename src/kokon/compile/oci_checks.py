@@ -29,14 +29,6 @@ def check(spec: Spec) -> None:
     ):
         if not says_nothing(value):
             raise SpecError("is not possible yet", where=where, remedy="leave it out")
-    document = linux.seccomp_document
-    for name in ("listener_path", "listener_metadata"):
-        if document is not None and getattr(document, name):
-            words = name.partition("_")[2]
-            raise SpecError(
-                "a listener that is notified is not possible yet",
-                where=f"/linux/seccomp/listener{words.title()}", remedy="leave it out",
-            )  # fmt: skip
     _check_devices(spec)
     for at, mount in enumerate(spec.mounts):
         _check_mount(mount, f"/mounts/{at}")

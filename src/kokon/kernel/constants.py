@@ -77,6 +77,11 @@ S_IFBLK = 0o060000
 S_IFIFO = 0o010000
 
 # landlock(7): rights over files, over TCP ports, and scopes
+# seccomp(2)
+SECCOMP_TSYNC = 1 << 0
+SECCOMP_NEW_LISTENER = 1 << 3
+SECCOMP_WAIT_KILLABLE_RECV = 1 << 5
+
 LANDLOCK_EXECUTE = 1 << 0
 LANDLOCK_WRITE_FILE = 1 << 1
 LANDLOCK_READ_FILE = 1 << 2

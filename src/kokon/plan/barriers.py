@@ -28,6 +28,8 @@ Time goes down; what is in [brackets] is in some plans only.
     [relays the terminal] <──────── SCM_RIGHTS ──────────────────── [Terminal]
                                                                     masks, Pivot, limits
                                                                     ids, capabilities, filter
+    [the seccomp agent]       <──── SCM_RIGHTS ──────────────────── [SendListener: a thread that
+                                                                     the filter's load waits for]
     [notes that it runs] <───────── STARTED ─────────────────────── [Reap: goes on in a child]
     end of the reports <─────────── close-on-exec ───────────────── Execute: it is the program
     [the program's status] <─────── STATUS ──────────────────────── [Reap: the child has ended]

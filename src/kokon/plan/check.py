@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokon.errors import KokonError
-from kokon.kernel.constants import LANDLOCK_SIGNALS
+from kokon.kernel.constants import LANDLOCK_SIGNALS, SECCOMP_NEW_LISTENER
 from kokon.plan import ops
 from kokon.plan.op import Op
 from kokon.plan.plan import Plan
@@ -57,7 +57,7 @@ def violations(plan: Plan) -> list[str]:
         if op.PLACE not in ("either", "host" if number <= release else "container"):
             name = type(op).__name__
             broken.append(f"step {number + 1}, {name}, is on the wrong side of Release")
-    return broken + _order(kinds) + _landlock(plan, kinds) + _slots(plan)
+    return broken + _order(kinds) + _listener(plan) + _landlock(plan, kinds) + _slots(plan)
 
 
 def _order(kinds: list[type[Op]]) -> list[str]:
@@ -82,6 +82,17 @@ def _order(kinds: list[type[Op]]) -> list[str]:
         after = kinds[kinds.index(ops.Seccomp) + 1 :]
         if any(kind not in (ops.Seccomp, ops.Landlock, ops.Hook, *LAST) for kind in after):
             broken.append("steps follow the filter")
+    return broken
+
+
+def _listener(plan: Plan) -> list[str]:
+    """The one waits for the other, without a word."""
+    broken = []
+    for number, (op, after) in enumerate(zip(plan.ops, plan.ops[1:], strict=False), 1):
+        sends = isinstance(op, ops.SendListener)
+        has = isinstance(after, ops.Seccomp) and bool(after.flags & SECCOMP_NEW_LISTENER)
+        if sends != has:
+            broken.append(f"step {number + has} has to do with a filter's listener, alone")
     return broken
 
 

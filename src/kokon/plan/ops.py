@@ -1235,11 +1235,30 @@ class Landlock(Op):
         self.why = why
 
 
+class SendListener(Op):
+    """A thread that stays outside of the filter, which may refuse or ask about any call: it
+    waits for Seccomp, sends what that has made (SCM_RIGHTS), and ends."""
+
+    __slots__ = ("socket", "state")
+    CODE = 61
+    PLACE = "container"
+    WIRE = (("socket", "s"), ("state", "s"))
+    SLOTS = ("socket", "state")
+    TEXT = "have the listener of the filter, and the container's state, sent to who asked for it"
+    STEPS = ("lseek", "mmap", "clone", "sendmsg")
+
+    def __init__(self, socket: int, state: int, *, why: str) -> None:
+        self.socket = socket
+        self.state = state
+        self.why = why
+
+
 class Seccomp(Op):
-    """seccomp(2)."""
+    """seccomp(2); with SECCOMP_FILTER_FLAG_NEW_LISTENER it goes on when SendListener has
+    sent."""
 
     __slots__ = ("program", "flags")
-    CODE = 61
+    CODE = 62
     PLACE = "container"
     WIRE = (("program", "d"), ("flags", "n"))
     SLOTS = ()
@@ -1257,7 +1276,7 @@ class CloseDescriptors(Op):
     that is moved, could lead through one that is open."""
 
     __slots__ = ("preserved",)
-    CODE = 62
+    CODE = 63
     PLACE = "container"
     WIRE = (("preserved", "n"),)
     SLOTS = ()
@@ -1275,7 +1294,7 @@ class Reap(Op):
     leave."""
 
     __slots__ = ("all",)
-    CODE = 63
+    CODE = 64
     PLACE = "container"
     WIRE = (("all", "n"),)
     SLOTS = ()
@@ -1292,7 +1311,7 @@ class FindProgram(Op):
     user may run it is seen later. Its details are those of Execute."""
 
     __slots__ = ("paths",)
-    CODE = 64
+    CODE = 65
     PLACE = "container"
     WIRE = (("paths", "l"),)
     SLOTS = ()
@@ -1308,7 +1327,7 @@ class Execute(Op):
     """execve(2) of the first path that exists."""
 
     __slots__ = ("paths", "arguments", "environment")
-    CODE = 65
+    CODE = 66
     PLACE = "container"
     WIRE = (("paths", "l"), ("arguments", "l"), ("environment", "l"))
     SLOTS = ()
@@ -1390,6 +1409,7 @@ OPS: tuple[type[Op], ...] = (
     Ambient,
     NoNewPrivileges,
     Landlock,
+    SendListener,
     Seccomp,
     CloseDescriptors,
     Reap,

@@ -21,6 +21,7 @@ from errno import (
     EOPNOTSUPP,
     EOVERFLOW,
     EPERM,
+    EPIPE,
     ERANGE,
     EROFS,
     EUSERS,
@@ -121,6 +122,12 @@ _TABLE: dict[tuple[type[Op], int], str] = {
     (ops.BoundingSet, EPERM): "kokon itself needs CAP_SETPCAP for it",
     (ops.Reap, EAGAIN): "raise the limit of processes (--ulimit nproc, --pids-limit)",
     (ops.Seccomp, EINVAL): "this kernel does not know a part of the filter",
+    (ops.Seccomp, EBUSY): "a filter around kokon has a listener, and the kernel allows one only",
+    (ops.SendListener, EPIPE): "who listens there has closed the connection: see that it runs, and"
+    " keeps its connections",
+    (ops.SendListener, EAGAIN): "the thread that sends it needs one process more than the limits"
+    " allow: raise them, or the pids limit",
+    (ops.SendListener, EINVAL): "beside a new time namespace a thread needs Linux 6.1",
     (ops.Seccomp, EACCES): "a filter needs no-new-privileges or CAP_SYS_ADMIN",
     (ops.Keyring, EPERM): AROUND,
     (ops.Keyring, 0): "raise /proc/sys/kernel/keys/maxkeys",
@@ -128,17 +135,17 @@ _TABLE: dict[tuple[type[Op], int], str] = {
 }  # fmt: skip
 
 
-def remedy(op: Op, errno: int, host: HostFacts) -> str:
-    """What to do about a refused op; "" where nothing is known."""
+def remedy(kind: type[Op], errno: int, host: HostFacts) -> str:
+    """What to do about a refused op of a kind; "" where nothing is known."""
     if errno == ENOSYS:
         return AROUND if host.kernel >= (5, 14) else OLD_KERNEL
-    if isinstance(op, ops.Clone) and errno in (EPERM, ENOSPC, EUSERS, EACCES, EINVAL):
+    if kind is ops.Clone and errno in (EPERM, ENOSPC, EUSERS, EACCES, EINVAL):
         return user_namespaces(host, errno)
     if errno == EPERM and host.restriction == "apparmor":
         return user_namespaces(host, errno)
     if errno in (EMFILE, ENFILE):
         return "raise the limit of open files (ulimit -n), or ask for fewer mounts"
-    return _TABLE.get((type(op), errno)) or _TABLE.get((type(op), 0), "")
+    return _TABLE.get((kind, errno)) or _TABLE.get((kind, 0), "")
 
 
 def user_namespaces(host: HostFacts, errno: int = EPERM) -> str:

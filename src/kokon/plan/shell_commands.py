@@ -329,6 +329,7 @@ _COMMANDS: dict[type[Op], Callable[[Any, Any], None]] = {
         inside, f"--ambient-caps={process.capability_words(op.mask)}"
     ),
     ops.ParentDeath: process.parent_death,
+    ops.SendListener: _missing("nobody is asked about the program's system calls"),
     ops.Seccomp: _missing("the program may make every system call that its rights allow"),
     ops.Landlock: _missing("Landlock's rules are not set: what the mounts show is in reach"),
     ops.CloseDescriptors: process.close_descriptors,

@@ -301,8 +301,14 @@ TABLE = (
         "landlock(7): of the handled ``files`` and ``network`` rights only those of the rules stay,"
         " nothing beyond ``scopes`` is reached. An access of 64 bits for each path, its highest bit"
         " where the path may be missing; ports are pairs of access and port."),
+    Row("SendListener", "container", "socket:slot state:slot",
+        "have the listener of the filter, and the container's state, sent to who asked for it",
+        "lseek mmap clone sendmsg",
+        "A thread that stays outside of the filter, which may refuse or ask about any call: it"
+        " waits for Seccomp, sends what that has made (SCM_RIGHTS), and ends."),
     Row("Seccomp", "container", "program:data flags:num=0",
-        "load the system call filter ({program_words})", "seccomp", "seccomp(2)."),
+        "load the system call filter ({program_words})", "seccomp",
+        "seccomp(2); with SECCOMP_FILTER_FLAG_NEW_LISTENER it goes on when SendListener has sent."),
     Row("CloseDescriptors", "container", "preserved:num=0",
         "close every descriptor but 0, 1 and 2{preserved_words}",
         "close_range",

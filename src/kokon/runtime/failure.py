@@ -42,7 +42,7 @@ def failure(plan: Plan, report: Report, host: HostFacts, asked: Mapping[str, str
         steps=len(plan.ops),
         why=asked_by(op.why, asked),
         errno=report.error,
-        remedy=remedy(op, report.error, host),
+        remedy=remedy(type(op), report.error, host),
     )
 
 

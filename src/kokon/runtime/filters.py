@@ -6,7 +6,7 @@ import os
 from marshal import dumps
 
 from kokon import paths
-from kokon.errors import HostError, SpecError
+from kokon.errors import HostError
 from kokon.kernel.private import private_directory
 from kokon.runtime.program import sha256_of
 from kokon.spec.oci.seccomp import SECCOMP
@@ -50,12 +50,7 @@ def _compile(fields: Any, architecture: str) -> Seccomp:
     from kokon.security import seccomp
 
     profile = seccomp.parse_oci(fields, "/linux/seccomp", newer_enosys=True)
-    if profile.notifies():
-        raise SpecError(
-            "a listener that is notified is not possible yet", where="/linux/seccomp/syscalls",
-            remedy="give those calls another action",
-        )  # fmt: skip
-    return Seccomp(seccomp.program(profile, architecture), profile.flags)
+    return Seccomp(seccomp.program(profile, architecture), profile.loading_flags())
 
 
 def _name(fields: Any, architecture: str) -> str:

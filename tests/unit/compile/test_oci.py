@@ -15,6 +15,7 @@ from kokon.errors import HostError, SpecError
 from kokon.plan import check, ops
 from kokon.plan.plan import Plan
 from kokon.spec.oci.config import CONFIG
+from kokon.spec.runtime import Seccomp
 
 MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 ONE = [{"containerID": 0, "hostID": 5, "size": 1}]
@@ -67,10 +68,6 @@ def users(path: str = "") -> dict[str, Any]:
         ("/linux/netDevices", {"linux": {"netDevices": {"eth0": {}}}}),
         ("/linux/intelRdt", {"linux": {"intelRdt": {"closID": "x"}}}),
         ("/linux/mountLabel", {"linux": {"mountLabel": "x"}}),
-        ("/linux/seccomp/listenerPath",
-         {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}}}),
-        ("/linux/seccomp/listenerMetadata",
-         {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}}}),
         ("/linux/devices/0/path",
          {"linux": {"devices": [{"path": "/dev/../x", "type": "p"}]}}),
         ("/mounts/0/uidMappings",
@@ -128,6 +125,50 @@ def test_hooks_where_they_run() -> None:
     assert made.inherited[-2:] == ("state:creating", "state:created")
     # A hook finds the root where the bundle has it.
     assert "/r" in [op.path for op in found(made, ops.AttachAnywhere)]
+
+
+def notifying(**process: Any) -> Any:
+    spec = spec_of(process={"args": ["/x"], "cwd": "/", **process})
+    spec.linux.seccomp = Seccomp(bytes(8), 8)
+    return spec
+
+
+def test_the_listener_of_a_filter_is_sent() -> None:
+    """init inherits the connection; exec waits until the state is written."""
+    root, launch = RootFacts("directory", path="/r", shifted=True), Launch(waits=True)
+    made = compile_container(notifying(), machine(), root, launch)
+    check.check(made)
+    kinds = [type(op) for op in made.ops]
+    at = kinds.index(ops.SendListener)
+    assert kinds[at + 1] is ops.Seccomp and kinds.index(ops.AwaitStart) < at
+    send = made.ops[at]
+    assert isinstance(send, ops.SendListener)
+    assert [made.inherited[slot] for slot in (send.socket, send.state)] == ["agent", "agent:state"]
+    assert send.why == "/linux/seccomp/listenerPath"
+    assert ops.AwaitParent not in kinds
+    made = compile_execution(notifying(), machine(), Launch(parent_death=False), ("pid",))
+    check.check(made)
+    kinds = [type(op) for op in made.ops]
+    assert made.inherited[-2:] == ("agent", "agent:state") and ops.SendListener in kinds
+    clone, wait, release = map(kinds.index, (ops.Clone, ops.AwaitParent, ops.Release))
+    assert clone < wait < release
+    spec = notifying()
+    spec.linux.seccomp.flags = 0
+    made = compile_execution(spec, machine(), Launch(parent_death=False), ("pid",))
+    assert "agent" not in made.inherited and not found(made, ops.AwaitParent)
+
+
+@pytest.mark.parametrize(
+    ("policy", "values"),
+    [("SCHED_FIFO", {"priority": 1}),
+     ("SCHED_DEADLINE", {"runtime": 10, "deadline": 20, "period": 30})],
+)  # fmt: skip
+def test_no_listener_where_its_thread_may_not_run(policy: str, values: dict[str, int]) -> None:
+    spec = notifying(scheduler={"policy": policy, **values})
+    root, launch = RootFacts("directory", path="/r", shifted=True), Launch(waits=True)
+    with pytest.raises(SpecError, match=policy) as error:
+        compile_container(spec, machine(), root, launch)
+    assert error.value.where == "/process/scheduler/policy"
 
 
 def test_limits_are_raised_where_there_is_the_right() -> None:

@@ -125,6 +125,26 @@ def test_a_slot_that_was_not_handed_over() -> None:
     assert "step 1, Clone, uses slot 0: it is empty" in check.violations(Plan(SOUND))
 
 
+SEND = ops.SendListener(0, 1, why=WHY)
+ASKS = ops.Seccomp(bytes(8), 8, why=WHY)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ((SEND, ASKS), ""),
+        ((SOUND[index(ops.Seccomp)], SEND, ASKS), "steps follow the filter"),
+        ((ASKS,), "step 20 has to do with a filter's listener, alone"),
+        ((SEND, SOUND[index(ops.Seccomp)]), "step 20 has to do with a filter's listener, alone"),
+        ((SEND,), "step 20 has to do with a filter's listener, alone"),
+        ((ASKS, SEND), "step 21 has to do with a filter's listener, alone"),
+    ],
+)
+def test_a_listener_is_sent_by_what_waits_for_it(steps: tuple[Op, ...], words: str) -> None:
+    broken = check.violations(Plan(ending(*steps), INHERITED))
+    assert any(words in each for each in broken) if words else broken == []
+
+
 WALL = ops.Landlock(0xFFFF, 3, 3, ("/",), bytes(8), b"", why=WHY)
 SCOPE = ops.Landlock(0, 0, 2, (), b"", b"", why=WHY)
 OTHERS = ops.Landlock(0xFFFF, 0, 1, ("/",), bytes(8), b"", why=WHY)

@@ -11,6 +11,7 @@ from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges, streams
+from kokon.runtime.oci.agent import Agent
 from kokon.runtime.oci.record import SOCKET, Record, start_of
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
@@ -150,7 +151,9 @@ def _create(
     inherited = placement.descriptors
     given = namespaces.open_given(spec, closing)
     states = hooks.states(spec, closing)
-    handed = {"start": _listener(record, closing), **given, **states}
+    agent = Agent(spec)
+    closing.append(agent.close)
+    handed = {"start": _listener(record, closing), **given, **states, **agent.handed}
     root_facts = bundles.root_facts(spec, host)
     environment.complete_new(spec)
     notes = privileges.limit(spec, host)
@@ -208,6 +211,8 @@ def _create(
     # For delete, should we be killed from here on.
     record.values.update(pid=spawned.pid, pid_start=start_of(spawned.pid))
     record.save()
+    # The filter is loaded when it is started, before the program runs.
+    agent.tell(spawned.pid, record.state("created"))
     if spec.process.terminal and spawned.await_terminal() and asked.console_socket:
         master, spawned.terminal = spawned.terminal, -1
         streams.send_terminal(master, asked.console_socket)
@@ -226,13 +231,17 @@ def _create(
 
 
 def _later(plan: Plan) -> dict[str, list[str]]:
-    """What is left for ``start``, in words: the number of a step, what it does, who asked."""
+    """What is left for ``start``, in words: the number of a step, what it does, who asked, and the
+    kind of op."""
     from kokon.plan.explain import sentence
     from kokon.plan.ops import AwaitStart
 
     ops = plan.ops
     first = next(at for at, op in enumerate(ops) if isinstance(op, AwaitStart)) + 1
-    return {str(at): [sentence(ops[at]), ops[at].why] for at in range(first, len(ops))}
+    return {
+        str(first + at): [sentence(op), op.why, type(op).__name__]
+        for at, op in enumerate(ops[first:])
+    }
 
 
 def _listener(record: Record, closing: list[Callable[[], object]]) -> int:

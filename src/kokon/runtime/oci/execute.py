@@ -12,6 +12,7 @@ from kokon.plan import check, wire
 from kokon.plan.ops import Execute
 from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import environment, privileges, streams
+from kokon.runtime.oci.agent import Agent
 from kokon.runtime.oci.create import refused, terminal_size, write_pid
 from kokon.runtime.oci.execution import process_of
 from kokon.runtime.oci.namespaces import FILES
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
 class Entrance:
     """What is open while a program is being started; :meth:`close` lets it go."""
 
-    __slots__ = ("directory", "namespaces", "placement", "root")
+    __slots__ = ("agent", "directory", "namespaces", "placement", "root")
 
     def __init__(self, record: Record) -> None:
         self.namespaces: dict[str, int] = {}
         self.placement: Placement | None = None
         self.root = -1
         pid = record.values.get("pid", 0)
+        self.agent: Agent | None = None
         self.directory = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, record: Record) -> None:
@@ -62,11 +64,20 @@ class Entrance:
                 self.namespaces[kind] = fd
         self.root = os.open("root", flags | os.O_PATH | os.O_DIRECTORY, dir_fd=self.directory)
 
+    @property
+    def handed(self) -> list[int]:
+        """What init inherits, in the order of the plan."""
+        groups = self.placement.descriptors if self.placement is not None else []
+        agent = self.agent.handed.values() if self.agent is not None else ()
+        return [*groups, *self.namespaces.values(), *agent]
+
     def close(self) -> None:
         """Closes it all."""
         for fd in (self.directory, self.root, *self.namespaces.values()):
             if fd >= 0:
                 os.close(fd)
+        if self.agent is not None:
+            self.agent.close()
         if self.placement is not None:
             self.placement.close()
 
@@ -140,6 +151,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
         entrance.open(record)
         environment.complete(spec.process, entrance.root)
         entrance.placement = _placement(record, asked, cgroups.read_moved(host.cgroups))
+        entrance.agent = agent = Agent(spec)
         admit = entrance.placement.admit
         size = spec.process.console_size
         plan = compile_execution(
@@ -158,16 +170,19 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
             tuple(entrance.namespaces),
         )
         check.check(plan)
+        turns = [] if admit is None else [admit]
+        if agent.handed:
+            turns.append(lambda pid: agent.tell(pid, record.state()))
         for fd in range(3, 3 + asked.preserved):
             os.set_inheritable(fd, True)
         streams.give(spec)
         spawn(
             wire.encode(plan),
-            [*entrance.placement.descriptors, *entrance.namespaces.values()],
+            entrance.handed,
             (0, 1, 2),
             receives=spec.process.terminal,
             preserved=asked.preserved,
-            turns=[] if admit is None else [admit],
+            turns=turns,
             init=spawned,
         )
     finally:

@@ -90,7 +90,8 @@ def _await_end(record: Record) -> None:
 def _refused(record: Record, step: int, error: int, detail: int) -> HostError:
     """The step in words; for the program itself those that engines look for."""
     steps = record.values.get("steps", {})
-    what, why = steps.get(str(step), ["a step of init", ""])
+    # One that an older kokon has made has no kind.
+    what, why, kind = [*steps.get(str(step), ("a step of init", "")), "Op"][:3]
     program = record.values["args"][0]
     if str(step) == max(steps, key=int, default=""):
         return cannot_execute(program, error, detail, record.identity)
@@ -98,8 +99,14 @@ def _refused(record: Record, step: int, error: int, detail: int) -> HostError:
         from kokon.runtime.failure import hook_status
 
         what, error = f"{what}: {hook_status(detail)}", 0
-    return HostError(what, where=f"{record.identity}: {why}" if why else record.identity,
-                     errno=error)  # fmt: skip
+    from kokon.kernel import facts
+    from kokon.plan import ops
+    from kokon.plan.remedies import remedy
+
+    return HostError(
+        what, where=f"{record.identity}: {why}" if why else record.identity, errno=error,
+        remedy=remedy(getattr(ops, kind), error, facts.current()),
+    )  # fmt: skip
 
 
 def cannot_execute(program: str, error: int, detail: int, identity: str) -> HostError:

@@ -6,6 +6,13 @@ upper half, an errno or a number for the tracer in the lower half.
 
 from __future__ import annotations
 
+from kokon.errors import SpecError
+from kokon.kernel.constants import (
+    SECCOMP_NEW_LISTENER,
+    SECCOMP_TSYNC,
+    SECCOMP_WAIT_KILLABLE_RECV,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,10 +31,10 @@ EPERM = 1
 ENOSYS = 38
 
 FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_TSYNC": SECCOMP_TSYNC,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": SECCOMP_WAIT_KILLABLE_RECV,
 }
 """Bits of seccomp(2)'s ``flags``."""
 
@@ -120,6 +127,23 @@ class Profile:
     def notifies(self) -> bool:
         """Whether the filter needs a listener (SECCOMP_FILTER_FLAG_NEW_LISTENER)."""
         return any(rule.action == NOTIFY for rule in self.rules)
+
+    def loading_flags(self) -> int:
+        """Bits of seccomp(2)'s ``flags`` with which init loads it.
+
+        Where it notifies, not TSYNC: init's other thread is to stay outside of the filter, since it
+        sends the listener, and none is left when the program runs.
+
+        :raises SpecError: they ask how notifications wait, of which there are none (EINVAL).
+        """
+        if self.notifies():
+            return self.flags & ~SECCOMP_TSYNC | SECCOMP_NEW_LISTENER
+        if self.flags & SECCOMP_WAIT_KILLABLE_RECV:
+            raise SpecError(
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for SCMP_ACT_NOTIFY, and no call has it",
+                where="/linux/seccomp/flags", remedy="leave the flag out",
+            )  # fmt: skip
+        return self.flags
 
     def misspelt(self) -> dict[str, str]:
         """Names that no system call has but that are much like one, and which.

@@ -202,6 +202,15 @@ def test_every_action() -> None:
     assert profile.notifies()
 
 
+def test_flags_with_which_it_is_loaded() -> None:
+    """TSYNC would put the thread that sends the listener under the filter."""
+    rule = Rule(("mkdir",), NOTIFY)
+    assert Profile(ALLOW, [rule], flags=1 | 2 | 32).loading_flags() == 2 | 8 | 32
+    assert Profile(ALLOW, flags=1 | 2).loading_flags() == 1 | 2
+    with pytest.raises(SpecError, match="and no call has it"):
+        Profile(ALLOW, flags=32).loading_flags()
+
+
 def test_socketcall_follows_the_rules_of_sockets() -> None:
     profile = Profile(ERRNO | 1, [Rule(("socket", "semop"), ALLOW)], ("x86",))
     code = program(profile, "x86_64")

@@ -139,7 +139,14 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
         entrance.open(record)
         environment.complete(spec.process, entrance.root)
         entrance.placement = _placement(record, asked, cgroups.read_moved(host.cgroups))
-        admit = entrance.placement.admit
+        admit, turns = entrance.placement.admit, []
+        if admit is not None:
+            turns.append(admit)
+        classed = "resctrl" in record.values
+        if classed:
+            from kokon.runtime.oci import resctrl
+
+            turns.append(lambda pid: resctrl.join(record, pid))
         size = spec.process.console_size
         plan = compile_execution(
             spec,
@@ -150,6 +157,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
                 cgroup_directory=entrance.placement.directory_fd is not None,
                 keyring=record.values.get("keyring", "optional"),
                 admitted=admit is not None,
+                hooks=classed,
                 preserved=asked.preserved,
                 terminal_size=terminal_size(spec) if size else asked.size,
                 plain_newlines=bool(asked.console_socket),
@@ -166,7 +174,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
             (0, 1, 2),
             receives=spec.process.terminal,
             preserved=asked.preserved,
-            turns=[] if admit is None else [admit],
+            turns=turns,
             init=spawned,
         )
     finally:

@@ -80,6 +80,10 @@ def create(root: str, identity: str, bundle: str, asked: Creation) -> Record:
     check_terminal(spec, asked)
     host = facts.current()
     bundles.compile_filter(spec, host)
+    if spec.linux.mount_label or spec.process.selinux_label:
+        from kokon.runtime.oci import labels
+
+        labels.check(spec)
     record = Record.make(root, identity, _values(spec, identity, bundle))
     undo: list[Callable[[], object]] = [record.close, record.remove]
     closing: list[Callable[[], object]] = []

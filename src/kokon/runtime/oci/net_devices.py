@@ -115,6 +115,9 @@ class _Device:
         """Back to where it was, if it was moved; the kernel makes temporary addresses anew."""
         if self.before is None or self.inside.at(self.index) is None:
             return
+        stayed = self.outside.at(self.before.index)
+        if stayed is not None and stayed.name == self.name:
+            return  # it was not moved: what has the index there is another's
         index = self.outside.free_index(self.before.index)
         self.inside.move(self.index, self.ours, index, self.name)
         for address in self.addresses:

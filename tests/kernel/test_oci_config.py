@@ -41,9 +41,10 @@ def put(path: str, value: Any) -> Callable[[Bundle], None]:
 
 
 REFUSED = {
-    "/linux/netDevices": put("/linux/netDevices", {"eth0": {}}),
-    "/linux/intelRdt": put("/linux/intelRdt", {"closID": "x"}),
-    "/linux/mountLabel": put("/linux/mountLabel", "x"),
+    "/linux/netDevices/no-such-device": put("/linux/netDevices", {"no-such-device": {}}),
+    "/linux/intelRdt": put("/linux/intelRdt", {"closID": "kokon-no-such-class"}),
+    "/linux/mountLabel": put("/linux/mountLabel", "no_such_label"),
+    "/process/selinuxLabel": put("/process/selinuxLabel", "no_such_label"),
     "/linux/devices/0/path": put(
         "/linux/devices", [{"path": "/srv/x", "type": "c", "major": 1, "minor": 3}]
     ),

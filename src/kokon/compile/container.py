@@ -70,4 +70,8 @@ def compile_container(spec: Spec, host: HostFacts, root: RootFacts, launch: Laun
     if launch.waits:
         lifecycle.run_hooks(plan, "startContainer")
     process.execute(plan)  # descriptors closed, the program runs
+    if spec.linux.mount_label:
+        from kokon.compile import mount_label
+
+        mount_label.apply(plan)
     return plan.plan()

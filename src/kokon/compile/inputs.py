@@ -119,7 +119,7 @@ class Launch:
     :param landlock: Landlock is a second wall above the namespaces.
     :param reach: there are no namespaces at all, and this is what the program reaches.
     :param waits: the container is created, and its program runs when it is started.
-    :param hooks: kokon runs hooks outside when the namespaces are there.
+    :param hooks: kokon has something to do outside when the namespaces are there: hooks above all.
     :param keyring: ``new``: the program has a session keyring of its own; ``optional``: where the
         kernel has keyrings; ``kept``: it has the caller's.
     :param preserved: descriptors from 3 on that the program gets.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kokon.compile.mounts import is_bind
 from kokon.errors import SpecError
-from kokon.spec.oci.kinds import says_nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +21,11 @@ def check(spec: Spec) -> None:
             "there is no mount namespace: mounts would be made on the machine",
             where="/linux/namespaces", remedy='add {"type": "mount"}',
         )  # fmt: skip
-    for where, value in (
-        ("/linux/netDevices", linux.net_devices),
-        ("/linux/intelRdt", linux.intel_rdt),
-        ("/linux/mountLabel", linux.mount_label),
-    ):
-        if not says_nothing(value):
-            raise SpecError("is not possible yet", where=where, remedy="leave it out")
+    if linux.net_devices and "network" not in {each.type for each in linux.namespaces}:
+        raise SpecError(
+            "there is no network namespace to move devices into", where="/linux/netDevices",
+            remedy='add {"type": "network"} to /linux/namespaces',
+        )  # fmt: skip
     _check_devices(spec)
     for at, mount in enumerate(spec.mounts):
         _check_mount(mount, f"/mounts/{at}")

@@ -130,6 +130,9 @@ def label(plan: Builder) -> None:
             about="the AppArmor profile", why="/process/apparmorProfile",
         ))  # fmt: skip
     if process.selinux_label:
+        from kokon.compile.mount_label import require_selinux
+
+        require_selinux(plan, "/process/selinuxLabel")
         plan.add(WriteProc(
             plan.proc_slot, 1, "attr/exec", process.selinux_label,
             about="the SELinux label", why="/process/selinuxLabel",

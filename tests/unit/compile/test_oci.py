@@ -32,12 +32,16 @@ def spec_of(**members: Any) -> Any:
     return CONFIG.read(document)
 
 
-def plan(capabilities: int | None = None, owned: tuple[str, ...] = (), **members: Any) -> Plan:
+def plan(
+    capabilities: int | None = None, owned: tuple[str, ...] = (), module: str = "", **members: Any
+) -> Plan:
     spec = spec_of(**members)
     for mount in spec.mounts:
         if "bind" in mount.options:
             mount.type = "bind"
-    host = machine() if capabilities is None else machine(capabilities=capabilities, uid=1000)
+    host = machine(security_module=module)
+    if capabilities is not None:
+        host = machine(capabilities=capabilities, uid=1000)
     sources = {mount.source: Source(True, True) for mount in spec.mounts}
     made = compile_container(
         spec, host, RootFacts("directory", path="/r", sources=sources, shifted=True),
@@ -65,9 +69,8 @@ def users(path: str = "") -> dict[str, Any]:
     [
         ("/linux/namespaces", {"linux": {"namespaces": []}}),
         ("/linux/namespaces", {"linux": {"namespaces": [{"type": "pid"}]}}),
-        ("/linux/netDevices", {"linux": {"netDevices": {"eth0": {}}}}),
-        ("/linux/intelRdt", {"linux": {"intelRdt": {"closID": "x"}}}),
-        ("/linux/mountLabel", {"linux": {"mountLabel": "x"}}),
+        ("/linux/netDevices",
+         {"linux": {"netDevices": {"eth0": {}}, "namespaces": [{"type": "mount"}]}}),
         ("/linux/devices/0/path",
          {"linux": {"devices": [{"path": "/dev/../x", "type": "p"}]}}),
         ("/mounts/0/uidMappings",
@@ -255,3 +258,40 @@ def test_systemd_takes_stage_1_before_anything_is_entered() -> None:
     other = compile_execution(spec, machine(), launch, ("pid", "mount", "cgroup"))
     kinds = [type(op) for op in other.ops]
     assert kinds.index(ops.AwaitParent) < kinds.index(ops.Join)
+
+
+LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
+
+
+def test_mounts_of_its_own_have_the_label() -> None:
+    kinds = {"/dev": "tmpfs", "/proc": "proc", "/dev/pts": "devpts", "/dev/mqueue": "mqueue",
+             "/o": "overlay", "/sys": "sysfs", "/r": "ramfs", "/x": "ext4"}  # fmt: skip
+    mounts = [{"destination": path, "type": type} for path, type in kinds.items()]
+    mounts.append({"destination": "/own", "type": "overlay", "options": ["rootcontext=x"]})
+    linux = {**users(), "mountLabel": LABEL, "maskedPaths": ["/proc/kcore"]}
+    made = plan(module="selinux", mounts=mounts, linux=linux)
+    labels = {
+        op.about: dict(zip(op.options[::2], op.options[1::2], strict=True)).get("context")
+        for op in found(made, ops.Filesystem)
+    }
+    labelled = {"/dev", "/dev/pts", "/o", "/r", "covers and small files"}
+    assert {about for about, label in labels.items() if label} == labelled
+    assert {labels[about] for about in labelled} == {LABEL}
+    without = plan(module="selinux", mounts=mounts, linux={**linux, "mountLabel": ""})
+    assert [type(op) for op in without.ops] == [type(op) for op in made.ops]
+
+
+@pytest.mark.parametrize("module", ["", "apparmor"])
+@pytest.mark.parametrize(
+    ("pointer", "members"),
+    [
+        ("/linux/mountLabel", {"linux": {"mountLabel": LABEL}}),
+        ("/process/selinuxLabel",
+         {"process": {"args": ["/x"], "cwd": "/", "selinuxLabel": LABEL}}),
+    ],
+)  # fmt: skip
+def test_a_label_without_selinux(pointer: str, members: dict[str, Any], module: str) -> None:
+    with pytest.raises(HostError) as error:
+        plan(module=module, **members)
+    assert error.value.where == pointer
+    plan(module="selinux", **members)

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from kokon.cli.oci.arguments import Arguments
     from kokon.cli.oci.main import Globals
 
-MISSING = ("l3-cache-schema", "mem-bw-schema")
-
 
 def main(asked: Globals, own: Arguments) -> int:
     """Sets them."""
     resources = _document(own.text("resources")) if own.given("resources") else _flags(own)
+    schemas = own.text("l3-cache-schema"), own.text("mem-bw-schema")
     with Record.open(asked.root, own.words[0]) as record:
-        for sentence in update(record, resources):
+        for sentence in update(record, resources, *schemas):
             say(sentence)
     return 0
 
@@ -52,9 +51,6 @@ def _flags(own: Arguments) -> Resources:
         word = own.text(name)
         return memory_bytes(word, f"--{name}", minimum=0, unlimited=True) if word else None
 
-    for name in MISSING:
-        if own.text(name):
-            raise OptionError("Intel RDT is not possible yet", where=f"--{name}")
     return Resources(
         memory=Memory(
             limit=size("memory"), reservation=size("memory-reservation"), swap=size("memory-swap")

@@ -40,8 +40,9 @@ def keep(
         # One that was paused meanwhile would not answer.
         thawed = [sameness.text(file) for file, _ in container.freezers()]
         calls["start",] = [*thawed, Record(saved.START)]
-    # A scope goes when systemd is told.
-    if not (hooks and hooks.poststop) and "scope" not in container.values:
+    # A scope goes when systemd is told; a class of service of its own goes with it.
+    python = "scope" in container.values or container.values.get("resctrl", {}).get("made")
+    if not (hooks and hooks.poststop) and not python:
         groups = dict.fromkeys(container.values["groups"].values())
         calls["delete",] = calls["delete", "--force"] = [
             Record(saved.ENDED, b"/proc/%d/stat" % pid, b"%d" % begun),

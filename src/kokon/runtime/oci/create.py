@@ -10,7 +10,7 @@ from kokon.errors import HostError, KokonError, OptionError
 from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
-from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges, streams
+from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges, streams, turn
 from kokon.runtime.oci.agent import Agent
 from kokon.runtime.oci.record import SOCKET, Record, start_of
 from kokon.runtime.oci.start import cannot_execute
@@ -81,6 +81,10 @@ def create(root: str, identity: str, bundle: str, asked: Creation) -> Record:
     check_terminal(spec, asked)
     host = facts.current()
     bundles.compile_filter(spec, host)
+    if spec.linux.mount_label or spec.process.selinux_label:
+        from kokon.runtime.oci import labels
+
+        labels.check(spec)
     record = Record.make(root, identity, _values(spec, identity, bundle))
     undo: list[Callable[[], object]] = [record.close, record.remove]
     closing: list[Callable[[], object]] = []
@@ -157,7 +161,7 @@ def _create(
     root_facts = bundles.root_facts(spec, host)
     environment.complete_new(spec)
     notes = privileges.limit(spec, host)
-    hooked = bool(states or (spec.hooks and (spec.hooks.prestart or spec.hooks.create_runtime)))
+    outside = turn.prepare(spec, record, states, undo, closing)
     plan = compile_container(
         spec,
         host,
@@ -168,7 +172,7 @@ def _create(
             cgroup_directory=placement.directory_fd is not None,
             admitted=placement.admit is not None,
             waits=True,
-            hooks=hooked,
+            hooks=outside is not None,
             keyring=record.values["keyring"],
             preserved=asked.preserved,
             maps_mounts=False,
@@ -185,17 +189,9 @@ def _create(
     spawned = asked.spawned = Spawned()
     undo.append(spawned.end)
 
-    def call_hooks(pid: int) -> None:
-        record.values.update(pid=pid, pid_start=start_of(pid))
-        state = record.state("creating")
-        hooks.tell(states, record)
-        assert spec.hooks is not None
-        hooks.run("prestart", spec.hooks.prestart, state)
-        hooks.run("createRuntime", spec.hooks.create_runtime, state)
-
     turns = [] if placement.admit is None else [placement.admit]
-    if hooked:
-        turns.append(call_hooks)
+    if outside is not None:
+        turns.append(outside)
     for fd in range(3, 3 + asked.preserved):
         os.set_inheritable(fd, True)
     streams.give(spec)

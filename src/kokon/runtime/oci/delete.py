@@ -42,6 +42,10 @@ def delete(record: Record, *, force: bool = False) -> list[str]:
     manager_of(record).remove()
     if "steps" not in record.values:
         _remove_noted(record)
+    if "resctrl" in record.values:
+        from kokon.runtime.oci import resctrl
+
+        resctrl.remove(record)
     warnings = _poststop(record)
     record.remove()
     return warnings

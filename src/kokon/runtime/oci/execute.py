@@ -152,7 +152,14 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
         environment.complete(spec.process, entrance.root)
         entrance.placement = _placement(record, asked, cgroups.read_moved(host.cgroups))
         entrance.agent = agent = Agent(spec)
-        admit = entrance.placement.admit
+        admit, turns = entrance.placement.admit, []
+        if admit is not None:
+            turns.append(admit)
+        classed = "resctrl" in record.values
+        if classed:
+            from kokon.runtime.oci import resctrl
+
+            turns.append(lambda pid: resctrl.join(record, pid))
         size = spec.process.console_size
         plan = compile_execution(
             spec,
@@ -163,6 +170,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
                 cgroup_directory=entrance.placement.directory_fd is not None,
                 keyring=record.values.get("keyring", "optional"),
                 admitted=admit is not None,
+                hooks=classed,
                 preserved=asked.preserved,
                 terminal_size=terminal_size(spec) if size else asked.size,
                 plain_newlines=bool(asked.console_socket),
@@ -170,7 +178,6 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
             tuple(entrance.namespaces),
         )
         check.check(plan)
-        turns = [] if admit is None else [admit]
         if agent.handed:
             turns.append(lambda pid: agent.tell(pid, record.state()))
         for fd in range(3, 3 + asked.preserved):

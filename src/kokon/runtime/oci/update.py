@@ -13,17 +13,24 @@ if TYPE_CHECKING:
     from kokon.spec.resources import Resources
 
 
-def update(record: Record, resources: Resources) -> tuple[str, ...]:
+def update(
+    record: Record, resources: Resources, l3_cache_schema: str = "", mem_bw_schema: str = ""
+) -> tuple[str, ...]:
     """Sets what is said and leaves the rest as it is; a paused container stays paused.
 
     :param resources: device rules are left out: whoever sends a whole document has not changed
         them, and a container would be without its devices meanwhile.
+    :param l3_cache_schema: and the other: what its class of service in resctrl may use.
     :returns: sentences on what was taken in another sense than it was said.
     :raises RequestError: it does not run, or no kernel takes a value.
     :raises HostError: a limit cannot be set.
     """
     if record.status not in ("created", "running", "paused"):
         raise RequestError("container not running", where=record.identity)
+    if l3_cache_schema or mem_bw_schema:
+        from kokon.runtime.oci import resctrl
+
+        resctrl.update(record, l3_cache_schema, mem_bw_schema)
     resources.devices = None
     manager = manager_of(record)
     _complete(manager, resources)

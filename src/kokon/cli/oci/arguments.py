@@ -264,3 +264,11 @@ def arguments_of(verb: Verb, words: Sequence[str]) -> Arguments:
             remedy=f"see kokon-runtime {verb.name} --help",
         )
     return found
+
+
+def preserved(own: Arguments) -> int:
+    """How many descriptors from 3 on are handed on."""
+    word = own.text("preserve-fds") or "0"
+    if not (word.isascii() and word.isdecimal()) or int(word) > 128:
+        raise OptionError(f"{word!r} is no number up to 128", where="--preserve-fds")
+    return int(word)

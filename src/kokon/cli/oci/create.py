@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kokon.cli.oci.arguments import preserved
 from kokon.runtime.oci.create import Creation, create
 
 TYPE_CHECKING = False
@@ -24,16 +25,6 @@ def creation(asked: Globals, own: Arguments) -> Creation:
         keeps_keyring=own.flag("no-new-keyring"),
         systemd=asked.systemd,
     )
-
-
-def preserved(own: Arguments) -> int:
-    """How many descriptors from 3 on are handed on."""
-    from kokon.errors import OptionError
-
-    word = own.text("preserve-fds") or "0"
-    if not (word.isascii() and word.isdecimal()) or int(word) > 128:
-        raise OptionError(f"{word!r} is no number up to 128", where="--preserve-fds")
-    return int(word)
 
 
 def main(asked: Globals, own: Arguments) -> int:

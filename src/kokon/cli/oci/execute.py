@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokon.cli.oci.create import preserved
+from kokon.cli.oci.arguments import preserved
 from kokon.cli.oci.foreground import attend
 from kokon.runtime.oci.execute import execute
 from kokon.runtime.oci.execution import Execution

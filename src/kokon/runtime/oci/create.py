@@ -6,14 +6,15 @@ import os
 
 from kokon.compile.container import compile_container
 from kokon.compile.inputs import Launch
-from kokon.errors import HostError, KokonError, OptionError
+from kokon.errors import KokonError, OptionError
 from kokon.kernel import cgroups, facts
 from kokon.plan import check, wire
 from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import environment, groups, hooks, namespaces, privileges, streams, turn
 from kokon.runtime.oci.agent import Agent
+from kokon.runtime.oci.pid_file import write_pid
 from kokon.runtime.oci.record import SOCKET, Record, start_of
-from kokon.runtime.oci.start import cannot_execute
+from kokon.runtime.oci.refusal import refused
 from kokon.runtime.spawn import REPORT_CREATED, Spawned, occupy_standard_numbers, spawn
 
 TYPE_CHECKING = False
@@ -179,7 +180,7 @@ def _create(
             cgroup_mounts=bundles.cgroup_mounts(layout, placement.paths),
             owned=namespaces.owned(given),
             shared=namespaces.shared(spec, given),
-            terminal_size=terminal_size(spec),
+            terminal_size=streams.terminal_size(spec),
             plain_newlines=bool(asked.console_socket),
         ),
     )
@@ -253,12 +254,6 @@ def _listener(record: Record, closing: list[Callable[[], object]]) -> int:
     return fd
 
 
-def terminal_size(spec: Spec) -> tuple[int, int]:
-    """Rows and columns, where the document says."""
-    size = spec.process.console_size
-    return (size.height, size.width) if size else (0, 0)
-
-
 def await_created(spawned: Spawned) -> Report | None:
     """Waits until the container waits; the report of the step that failed, if one did."""
     while not spawned.failed:
@@ -266,34 +261,3 @@ def await_created(spawned: Spawned) -> Report | None:
         if report is None or report.kind == REPORT_CREATED:
             break
     return spawned.failed
-
-
-def refused(plan: Plan, failed: Report | None, host: HostFacts) -> KokonError:
-    """The error of a container that could not be made."""
-    from kokon.plan.ops import Execute, FindProgram
-    from kokon.runtime.failure import failure
-
-    if failed is None:
-        return HostError(
-            "init was ended before it could report",
-            remedy="see the kernel's log (dmesg): memory may have run out",
-        )
-    last = plan.ops[-1]
-    if isinstance(plan.ops[failed.op], FindProgram) and isinstance(last, Execute):
-        return cannot_execute(last.arguments[0] or "", failed.error, failed.detail, "")
-    return failure(plan, failed, host, {})
-
-
-def write_pid(path: str, pid: int) -> None:
-    """Writes a pid file in one step; its directory is the caller's business."""
-    new = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(new, flags, 0o644)
-    try:
-        os.write(fd, str(pid).encode())
-        os.rename(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
-    finally:
-        os.close(fd)

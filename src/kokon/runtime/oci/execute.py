@@ -13,10 +13,11 @@ from kokon.plan.ops import Execute
 from kokon.runtime.oci import bundle as bundles
 from kokon.runtime.oci import environment, privileges, streams
 from kokon.runtime.oci.agent import Agent
-from kokon.runtime.oci.create import refused, terminal_size, write_pid
 from kokon.runtime.oci.execution import process_of
 from kokon.runtime.oci.namespaces import FILES
+from kokon.runtime.oci.pid_file import write_pid
 from kokon.runtime.oci.record import Record, start_of
+from kokon.runtime.oci.refusal import refused
 from kokon.runtime.oci.start import cannot_execute
 from kokon.runtime.spawn import Spawned, occupy_standard_numbers, spawn
 
@@ -172,7 +173,7 @@ def _start(record: Record, asked: Execution, spawned: Spawned) -> tuple[Plan, Ho
                 admitted=admit is not None,
                 hooks=classed,
                 preserved=asked.preserved,
-                terminal_size=terminal_size(spec) if size else asked.size,
+                terminal_size=streams.terminal_size(spec) if size else asked.size,
                 plain_newlines=bool(asked.console_socket),
             ),
             tuple(entrance.namespaces),

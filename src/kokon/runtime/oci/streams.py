@@ -60,3 +60,9 @@ def send_terminal(master: int, path: str) -> None:
     finally:
         channel.close()
         os.close(master)
+
+
+def terminal_size(spec: Spec) -> tuple[int, int]:
+    """Rows and columns, where the document says."""
+    size = spec.process.console_size
+    return (size.height, size.width) if size else (0, 0)

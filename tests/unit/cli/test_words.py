@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -228,26 +229,27 @@ def test_completions_can_be_read_by_their_shell(shell: str, tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("kokon ru", "run"),
-        ("kokon run --memory-sw", "--memory-swap --memory-swappiness"),
-        ("kokon run --network ", "none host"),
-        ("kokon run --limits b", "best-effort"),
-        ("kokon run --cap-add NET_B", "NET_BIND_SERVICE NET_BROADCAST"),
-        ("kokon run --cap-drop AL", "ALL"),
-        ("kokon run --memory ", ""),
-        ("kokon run --user ", ""),
-        ("kokon run --env-file ", "a-directory a-file"),
-        ("kokon run -v a-f", "a-file"),
-        ("kokon run --keep ", "a-directory"),
-        ("kokon run ./a-", "./a-directory ./a-file"),
-        ("kokon run -i @p", "@python"),
-        ("kokon explain --format s", "shell"),
-        ("kokon completion z", "zsh"),
-    ],
-)
+LINES = [
+    ("kokon ru", "run"),
+    ("kokon run --memory-sw", "--memory-swap --memory-swappiness"),
+    ("kokon run --network ", "none host"),
+    ("kokon run --limits b", "best-effort"),
+    ("kokon run --cap-add NET_B", "NET_BIND_SERVICE NET_BROADCAST"),
+    ("kokon run --cap-drop AL", "ALL"),
+    ("kokon run --memory ", ""),
+    ("kokon run --user ", ""),
+    ("kokon run --env-file ", "a-directory a-file"),
+    ("kokon run -v a-f", "a-file"),
+    ("kokon run --keep ", "a-directory"),
+    ("kokon run ./a-", "./a-directory ./a-file"),
+    ("kokon run -i @p", "@python"),
+    ("kokon explain --format s", "shell"),
+    ("kokon completion z", "zsh"),
+]
+"""What is typed, and what may come then."""
+
+
+@pytest.mark.parametrize(("line", "found"), LINES)
 def test_bash_completes(line: str, found: str, tmp_path: Path) -> None:
     (tmp_path / "a-file").touch()
     (tmp_path / "a-directory").mkdir()
@@ -262,6 +264,61 @@ def test_bash_completes(line: str, found: str, tmp_path: Path) -> None:
     )
     assert sorted(done.stdout.split()) == sorted(found.split())
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("line", "found"), LINES)
+def test_fish_completes(line: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "a-directory").mkdir()
+    if not shutil.which("fish"):
+        pytest.skip("no fish here")
+    (tmp_path / ".script").write_text(completion.fish())
+    ask = "source .script; complete -C $argv[1]"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", ask, line], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "HOME": str(tmp_path)}, check=True,
+    )  # fmt: skip
+    words = [row.split("\t")[0].rstrip("/") for row in done.stdout.splitlines()]
+    assert sorted(words) == sorted(found.split())
+
+
+ZSH = """
+zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z "unsetopt zle_bracketed_paste; fpath=($PWD \\$fpath)"
+zpty -w z "autoload -Uz compinit; compinit -u -D; echo RE''ADY"
+zpty -r z line '*READY*'
+# What stands in the line is printed by a function of its own, once it is complete.
+zpty -w -n z "$1"$'\\t'$'\\C-a'"print -r -- LINE'>'"$'\\C-e'" '<'"$'\\n'
+zpty -r z line '*LINE>*<*'
+print -r -- "$line"
+zpty -d z
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        ("kokon ru", "kokon run"),
+        ("kokon run --memory-swapp", "kokon run --memory-swappiness"),
+        ("kokon run --limits b", "kokon run --limits best-effort"),
+        ("kokon run --cap-add NET_BI", "kokon run --cap-add NET_BIND_SERVICE"),
+        ("kokon run -i @p", "kokon run -i @python"),
+        ("kokon run ./a-f", "kokon run ./a-file"),
+        ("kokon completion z", "kokon completion zsh"),
+    ],
+)
+def test_zsh_completes(line: str, whole: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    if not shutil.which("zsh"):
+        pytest.skip("no zsh here")
+    (tmp_path / "_kokon").write_text(completion.zsh())
+    done = subprocess.run(
+        ["zsh", "-f", "-c", ZSH, "zsh", line], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "HOME": str(tmp_path), "TERM": "dumb"}, timeout=30, check=True,
+    )  # fmt: skip
+    assert "bad option" not in done.stdout
+    assert done.stdout.rpartition("LINE>")[2].partition("<")[0].split() == whole.split()
 
 
 @pytest.mark.parametrize(

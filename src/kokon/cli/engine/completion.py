@@ -124,7 +124,7 @@ ZSH = """\
 _kokon_run() {
     _arguments -S -A '-*' \\
 %(options)s
-        '1:root:_alternative "roots:root:(%(roots)s)" "files:file:_files"' \\
+        '1:root: _alternative "roots:root:(%(roots)s)" "files:file:_files"' \\
         '*::program:_normal'
 }
 _kokon() {

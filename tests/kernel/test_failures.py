@@ -188,6 +188,7 @@ CASES = [
       for path, error, call in (("/no/such", ENOENT, "openat"), ("/", ENOMSG, "landlock_add_rule"))
       if LANDLOCK),
     case(ops.Seccomp, b"\xff" * 8, error=EINVAL, call="seccomp", remedy="does not know a part"),
+    case(ops.SendListener, ROOT, ROOT, error=EBADF, call="lseek"),
     Case(ops.CloseDescriptors, None, EPERM, "close_range", filter=("close_range", 0, 201)),
     Case(ops.Reap, None, EAGAIN, "clone", filter=("clone", 0, 0x4011), init=True),
     case(ops.Reap, 1, error=EINVAL, call="kill(scope)"),  # no scope: it would end others

@@ -14,7 +14,7 @@ from harness import NEEDS_ROOT, attempt, forked, mount_call, run
 
 import kokon
 from kokon import paths
-from kokon.cgroup import systemd
+from kokon.cgroup import systemd, unit
 from kokon.config.options import Options
 from kokon.engine.run import finish, prepare
 
@@ -146,8 +146,13 @@ def test_s9_a_parent_is_no_more_than_a_path(root: Path, mode: Mode, parent: str)
 
 def test_s9_a_scope_has_our_properties_only() -> None:
     named = systemd.scope_properties("kokon-1", 7, "user.slice")
-    assert {name for name, _ in named} == set(systemd.PROPERTIES) == {
-        "Description", "Slice", "PIDs", "Delegate", "CollectMode",
+    begun = {"Description", "Slice", "PIDs", "Delegate", "DefaultDependencies", "CollectMode"}
+    assert {name for name, _ in named} == begun - {"DefaultDependencies"}
+    # The others are limits: none starts, mounts or names anything.
+    assert set(unit.PROPERTIES) - begun == {
+        "MemoryMin", "MemoryLow", "MemoryHigh", "MemoryMax", "MemorySwapMax", "CPUWeight",
+        "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes", "IOWeight",
+        "TasksMax",
     }  # fmt: skip
     assert dict(named)["PIDs"] == ("au", [7]) and dict(named)["Delegate"] == ("b", True)
 

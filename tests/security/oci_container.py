@@ -128,5 +128,6 @@ class Container:
         """What is left of it."""
         states = self.place / "state"
         found = os.listdir(states) if states.exists() else []
-        groups = Path("/sys/fs/cgroup").rglob(f"*{self.name}*")
-        return [*found, *(str(path) for path in groups)]
+        # Others' groups may go meanwhile, which os.walk passes over.
+        tops = (top for top, _, _ in os.walk("/sys/fs/cgroup"))
+        return [*found, *(top for top in tops if self.name in os.path.basename(top))]

@@ -31,11 +31,10 @@ SEEN = {
     "M13": "the propagation of a bind is not set",
     "M14": "flags are set on the topmost mount only",
     "M15": "chroot in place of pivot_root",
-    "M16": "unknown words are passed over",
+    "M16": "unknown words are passed over, or on to the kernel",
     "M17": "links in a volume are the host's: its passwd was (found here)",
-    "M18": "the working directory is made before the pivot",
-    "M19": "a namespace that is given is taken for the container's own (it was: found here); keys"
-    " are not checked",
+    "M18": "the working directory is made by its path below the bundle's root",
+    "M19": "a namespace that is given is taken for the container's own (it was: found here)",
     "M20": "the label is not set",
     "M22": "there are no masks",
 }

@@ -31,9 +31,9 @@ SEEN = {
     " of the start is not compared",
     "S7": "`..` in paths; a group that is somebody else's is removed for a create that was killed"
     " (it was: found here)",
-    "S8": "the root's directories are removed with the container",
+    "S8": "what was mounted on is removed with the container, through its links",
     "S9": "the words of a scope's name are not looked at",
-    "S10": "exec reads the bundle again; device rules of an update are taken",
+    "S10": "exec reads the bundle again",
 }
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("host")]

@@ -54,6 +54,7 @@ bench: $(DEV)/installed $(USE)/installed build
 	$(DEV)/bin/python benchmarks/start.py
 	$(DEV)/bin/python benchmarks/growth.py
 	$(DEV)/bin/python benchmarks/live.py
+	$(DEV)/bin/python benchmarks/lifecycle.py
 	$(DEV)/bin/python benchmarks/imports.py
 	$(DEV)/bin/python benchmarks/unpack.py
 

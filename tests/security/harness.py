@@ -177,6 +177,21 @@ def forked(work: Callable[[], object], *, own_mounts: bool = False) -> None:
     assert status == 0, text or f"status {status}"
 
 
+def forked_in_pid_namespace(work: Callable[[], object]) -> None:
+    """As :func:`forked`, as process 1 of a pid namespace with a /proc of its own."""
+
+    def namespaces() -> None:
+        mount_call("unshare", 0x20000000)  # CLONE_NEWPID: for the next child
+
+        def first() -> None:
+            mount_call("mount", b"proc", b"/proc", b"proc", 0, None)
+            work()
+
+        forked(first)
+
+    forked(namespaces, own_mounts=True)
+
+
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = (
     0x1, 0x20, 0x1000, 0x4000, 1 << 18, 1 << 20,
 )  # fmt: skip

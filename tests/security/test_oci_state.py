@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import forked, mount_call
+from harness import forked_in_pid_namespace
 from oci_container import Container
 
 from kokon.cgroup import unit
@@ -135,16 +135,7 @@ def test_s4_a_stranger_with_the_same_pid(container: Container) -> None:
         os.kill(stranger, signal.SIGKILL)
         os.waitpid(stranger, 0)
 
-    def namespaces() -> None:
-        mount_call("unshare", 0x20000000)  # CLONE_NEWPID: for the next child
-
-        def first() -> None:
-            mount_call("mount", b"proc", b"/proc", b"proc", 0, None)
-            caller()
-
-        forked(first)
-
-    forked(namespaces, own_mounts=True)
+    forked_in_pid_namespace(caller)
 
 
 class Late(Manager):

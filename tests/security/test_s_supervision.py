@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import NEEDS_ROOT, attempt, forked, mount_call, run
+from harness import NEEDS_ROOT, attempt, forked_in_pid_namespace, run
 
 import kokon
 from kokon import paths
@@ -55,16 +55,7 @@ def test_s4_a_stranger_with_the_same_pid(root: Path) -> None:
         os.kill(stranger, signal.SIGKILL)
         os.waitpid(stranger, 0)
 
-    def namespaces() -> None:
-        mount_call("unshare", 0x20000000)  # CLONE_NEWPID: for the next child
-
-        def first() -> None:
-            mount_call("mount", b"proc", b"/proc", b"proc", 0, None)
-            caller()
-
-        forked(first)
-
-    forked(namespaces, own_mounts=True)
+    forked_in_pid_namespace(caller)
 
 
 # --- S6 -------------------------------------------------------------------------------------

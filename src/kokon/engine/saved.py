@@ -14,7 +14,7 @@ from kokon.cgroup.usage import UNIFIED
 from kokon.compile.process import candidates
 from kokon.engine import conditions, owner
 from kokon.kernel import facts
-from kokon.kernel.private import private_directory
+from kokon.kernel.private import keep, private_directory
 from kokon.plan import ops, saved
 from kokon.plan.saved import Record, Unsaved
 from kokon.runtime import program
@@ -203,21 +203,5 @@ def _rest(prepared: Prepared) -> dict[str, object]:
 
 
 def _write(words: Sequence[str], data: bytes) -> None:
-    """Writes it in one step; where there are too many the oldest go."""
     directory = private_directory(private_directory(paths.state()) + "/saved")
-    path = f"{directory}/{saved.file_name(words)}"
-    new = f"{directory}/{owner.current().token}"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(fd, data)
-        os.rename(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
-    finally:
-        os.close(fd)
-    names = os.listdir(directory)
-    if len(names) > MOST:
-        names.sort(key=lambda name: os.lstat(f"{directory}/{name}").st_mtime_ns)
-        for name in names[:-MOST]:
-            os.unlink(f"{directory}/{name}")
+    keep(directory, saved.file_name(words), data, MOST)

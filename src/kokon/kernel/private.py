@@ -1,4 +1,4 @@
-"""Directories of our own that nobody else can look into or change."""
+"""Directories of our own that nobody else can look into or change, and files kept in them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ def private_directory(path: str) -> str:
     if not _private(found):
         raise _not_private(path, found)
     return path
+
+
+def keep(directory: str, name: str, data: bytes, most: int) -> None:
+    """Writes a file in one step; where a directory has more than so many the oldest go.
+
+    :raises OSError: nothing is left of it.
+    """
+    path = f"{directory}/{name}"
+    new = f"{path}.{os.getpid()}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, data)
+        os.rename(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+    finally:
+        os.close(fd)
+    names = os.listdir(directory)
+    if len(names) > most:
+        names.sort(key=lambda name: os.lstat(f"{directory}/{name}").st_mtime_ns)
+        for old in names[:-most]:
+            os.unlink(f"{directory}/{old}")
 
 
 def _another_place(path: str) -> str:

@@ -7,7 +7,7 @@ from marshal import dumps
 
 from kokon import paths
 from kokon.errors import HostError
-from kokon.kernel.private import private_directory
+from kokon.kernel.private import keep, private_directory
 from kokon.runtime.program import sha256_of
 from kokon.spec.oci.seccomp import SECCOMP
 from kokon.spec.runtime import Seccomp
@@ -35,12 +35,12 @@ def compiled(document: SeccompDocument, architecture: str) -> Seccomp:
         directory = private_directory(private_directory(paths.state()) + "/filters")
     except HostError:
         return _compile(fields, architecture)
-    path = f"{directory}/{_name(fields, architecture)}"
-    found = _read(path)
+    name = _name(fields, architecture)
+    found = _read(f"{directory}/{name}")
     if found is None:
         found = _compile(fields, architecture)
         try:
-            _keep(directory, path, found)
+            keep(directory, name, found.flags.to_bytes(FLAGS, "little") + found.program, MOST)
         except OSError:
             pass  # the next start compiles it again
     return found
@@ -72,21 +72,3 @@ def _read(path: str) -> Seccomp | None:
     with open(fd, "rb") as file:
         data = file.read()
     return Seccomp(data[FLAGS:], int.from_bytes(data[:FLAGS], "little"))
-
-
-def _keep(directory: str, path: str, found: Seccomp) -> None:
-    new = f"{path}.{os.getpid()}"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(fd, found.flags.to_bytes(FLAGS, "little") + found.program)
-        os.rename(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
-    finally:
-        os.close(fd)
-    names = os.listdir(directory)
-    if len(names) > MOST:
-        names.sort(key=lambda name: os.lstat(f"{directory}/{name}").st_mtime_ns)
-        for name in names[:-MOST]:
-            os.unlink(f"{directory}/{name}")
